@@ -1,0 +1,1 @@
+"""yaongi: from raw text to a Korean language model you can talk to, on one machine."""

@@ -1,0 +1,390 @@
+"""A stage's output folder: data plus ``manifest.json``, written atomically, never edited.
+
+A stage works in ``DIR.partial/`` and the folder is renamed to ``DIR`` when complete, manifest
+last, so a folder without a manifest is never mistaken for a result. The manifest names the
+parents by hash and carries their ancestry, so ``trace`` works even where they are gone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from yaongi.core.errors import ArtifactError
+from yaongi.core.files import (
+    read_json,
+    sha256_file,
+    sha256_json,
+    storage_errors,
+    sync,
+    sync_tree,
+    write_json,
+)
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class Ancestor(BaseModel):
+    """A parent artifact as its child remembers it."""
+
+    model_config = ConfigDict(extra="ignore")
+    kind: str
+    path: str
+    hash: str
+    licences: list[str] = []
+    parents: list[Ancestor] = []
+
+
+class FileEntry(BaseModel):
+    """Size and hash of one file of the artifact."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """Everything about an artifact but its data."""
+
+    model_config = ConfigDict(extra="ignore")
+    kind: str
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    config: dict[str, Any]
+    parents: list[Ancestor] = []
+    seed: int | None = None
+    git_commit: str | None = None
+    counts: dict[str, Any] = {}
+    licences: list[str] = []
+    metrics: dict[str, Any] = {}
+    hardware: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    files: dict[str, FileEntry] = Field(default_factory=dict)
+
+
+class Artifact:
+    """A finished artifact on disk."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Identity of kind, config, parents and file contents (not of when or where)."""
+        m = self.manifest
+        return sha256_json(
+            {
+                "kind": m.kind,
+                "config": m.config,
+                "seed": m.seed,
+                "parents": [p.hash for p in m.parents],
+                "files": {k: v.sha256 for k, v in sorted(m.files.items()) if not _is_log(k)},
+            }
+        )
+
+    def as_ancestor(self) -> Ancestor:
+        """This artifact as an entry of a child's manifest."""
+        m = self.manifest
+        return Ancestor(
+            kind=m.kind, path=str(self.path), hash=self.hash, licences=m.licences, parents=m.parents
+        )
+
+    def verify(self) -> None:
+        """Compare every file with its recorded size and hash.
+
+        Raises:
+            ArtifactError: naming the file, the expected and the found hash.
+        """
+        for name, entry in self.manifest.files.items():
+            check_file(self.path / name, entry.bytes, entry.sha256)
+
+
+def check_file(
+    path: Path, size: int, sha256: str, error: type[ArtifactError] = ArtifactError
+) -> None:
+    """Raise ``error`` unless ``path`` has this size and hash."""
+    if not path.is_file():
+        raise error("{path} is missing.", path=path)
+    found_size, found = path.stat().st_size, sha256_file(path)
+    if (found_size, found) != (size, sha256):
+        raise error(
+            "{path} is damaged: expected {size} bytes with sha256 {sha256}, "
+            "found {found_size} bytes with sha256 {found}.",
+            path=path,
+            size=size,
+            sha256=sha256,
+            found_size=found_size,
+            found=found,
+        )
+
+
+def open_artifact(path: str | Path, kind: str | Sequence[str] | None = None) -> Artifact:
+    """Open a finished artifact.
+
+    Raises:
+        ArtifactError: missing, unfinished, of another kind, or from a newer yaongi.
+    """
+    path = Path(path)
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise ArtifactError(
+            "{path} is not a yaongi artifact: {reason}", path=path, reason=_why(path)
+        )
+    try:
+        manifest = Manifest.model_validate(read_json(manifest_path))
+    except ValidationError as error:
+        raise ArtifactError(
+            "{path} is not a valid manifest: {reason}", path=manifest_path, reason=error
+        ) from error
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise ArtifactError(
+            "{path} was written by a newer yaongi (schema {found}, this one reads {known}).",
+            path=path,
+            found=manifest.schema_version,
+            known=SCHEMA_VERSION,
+        )
+    kinds = [kind] if isinstance(kind, str) else list(kind or [])
+    if kinds and manifest.kind not in kinds:
+        raise ArtifactError(
+            "{path} is a '{found}' artifact; expected {expected}.",
+            path=path,
+            found=manifest.kind,
+            expected=" or ".join(f"'{k}'" for k in kinds),
+        )
+    return Artifact(path, manifest)
+
+
+def _why(path: Path) -> str:
+    if partial_path(path).is_dir():
+        return f"the stage that makes it has not finished ({partial_path(path)} is there)."
+    return "it has no manifest.json." if path.is_dir() else "there is no such folder."
+
+
+class Draft:
+    """An artifact being made. Write files below ``path``, then call ``finish`` once."""
+
+    def __init__(
+        self,
+        out: Path,
+        kind: str,
+        config: Mapping[str, Any],
+        parents: Sequence[Artifact],
+        seed: int | None,
+    ) -> None:
+        self.out = out
+        self.path = partial_path(out)
+        self.kind = kind
+        self.config = dict(config)
+        self.parents = list(parents)
+        self.seed = seed
+        self.artifact: Artifact | None = None
+
+    def finish(
+        self,
+        *,
+        counts: Mapping[str, Any] | None = None,
+        licences: Sequence[str] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        hardware: Mapping[str, Any] | None = None,
+    ) -> Artifact:
+        """Hash the files, write the manifest last, and rename the folder into place.
+
+        ``licences`` defaults to the union of the parents'.
+        """
+        inherited = sorted({x for p in self.parents for x in p.manifest.licences})
+        files = {
+            f.relative_to(self.path).as_posix(): FileEntry(
+                bytes=f.stat().st_size, sha256=sha256_file(f)
+            )
+            for f in sorted(self.path.rglob("*"))
+            if f.is_file()
+        }
+        manifest = Manifest(
+            kind=self.kind,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            config=self.config,
+            parents=[p.as_ancestor() for p in self.parents],
+            seed=self.seed,
+            git_commit=git_commit(),
+            counts=dict(counts or {}),
+            licences=sorted(set(licences)) if licences is not None else inherited,
+            metrics=dict(metrics or {}),
+            hardware={**machine(), **(hardware or {})},
+            versions=versions(),
+            files=files,
+        )
+        with storage_errors(self.out):
+            sync_tree(self.path)
+            write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
+            os.rename(self.path, self.out)
+            sync(self.out.parent)
+        self.artifact = Artifact(self.out, manifest)
+        return self.artifact
+
+
+@contextmanager
+def draft(
+    out: str | Path,
+    kind: str,
+    *,
+    config: Mapping[str, Any],
+    parents: Sequence[Artifact] = (),
+    seed: int | None = None,
+    resumable: bool = False,
+) -> Iterator[Draft]:
+    """Own ``out``.partial while a stage works in it.
+
+    Args:
+        resumable: keep the partial folder when the stage fails or is killed, and continue in it
+            (the stage has checkpoints inside); otherwise start empty and leave nothing behind.
+    Raises:
+        ArtifactError: ``out`` exists already, or another process is writing it.
+    """
+    out = Path(out)
+    if out.exists():
+        raise ArtifactError(
+            "{path} exists already; choose another --out or remove it first.", path=out
+        )
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    lock_path = out.with_name(f".{out.name}.lock")
+    lock = FileLock(lock_path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ArtifactError("Another process is writing {path}.", path=out) from error
+    work = Draft(out, kind, config, parents, seed)
+    try:
+        if not resumable:
+            shutil.rmtree(work.path, ignore_errors=True)
+        with storage_errors(out):
+            work.path.mkdir(exist_ok=True)
+            yield work
+    finally:
+        if not resumable:
+            shutil.rmtree(work.path, ignore_errors=True)
+        lock.release()
+        lock_path.unlink(missing_ok=True)
+
+
+def existing(
+    out: str | Path,
+    kind: str,
+    *,
+    config: Mapping[str, Any],
+    parents: Sequence[Artifact] = (),
+    seed: int | None = None,
+) -> Artifact | None:
+    """The finished artifact at ``out`` if config, parents and seed are unchanged (skip the stage).
+
+    Raises:
+        ArtifactError: something else is there; the message names the first differences.
+    """
+    if not (Path(out) / MANIFEST).is_file():
+        return None
+    found = open_artifact(out, kind)
+    changes = differences(found.manifest.config, dict(config))
+    if found.manifest.seed != seed:
+        changes.append(f"seed: {found.manifest.seed} -> {seed}")
+    for old, new in zip(found.manifest.parents, parents, strict=False):
+        if old.hash != new.hash:
+            changes.append(f"its input {new.path} has changed")
+    if len(found.manifest.parents) != len(parents):
+        changes.append("it was made from other inputs")
+    if changes:
+        raise ArtifactError(
+            "{path} holds a result of different settings: {changes}. "
+            "Choose another --out, or remove the folder to make it again.",
+            path=out,
+            changes="; ".join(changes[:4]),
+        )
+    return found
+
+
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Dotted paths at which two JSON values differ, as ``path: old -> new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [
+            line
+            for k in keys
+            for line in differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k))
+        ]
+    return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
+
+
+def partial_path(out: str | Path) -> Path:
+    """The folder a stage works in until it is done."""
+    out = Path(out)
+    return out.with_name(out.name + ".partial")
+
+
+def trace(path: str | Path) -> list[tuple[int, Ancestor]]:
+    """The ancestry of an artifact as (depth, entry), itself first, raw sources last."""
+    rows: list[tuple[int, Ancestor]] = []
+
+    def walk(node: Ancestor, depth: int) -> None:
+        rows.append((depth, node))
+        for parent in node.parents:
+            walk(parent, depth + 1)
+
+    walk(open_artifact(path).as_ancestor(), 0)
+    return rows
+
+
+def _is_log(name: str) -> bool:
+    """Timings differ between identical runs; logs do not identify an artifact."""
+    return name.startswith(("metrics.jsonl", "trackers/"))
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """The commit of this source tree, or None for an installed package."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    done = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None
+
+
+@functools.cache
+def machine() -> dict[str, Any]:
+    """CPU, cores and memory of this machine."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        memory = None
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_bytes": memory, "os": platform.platform()}
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for name in ("yaongi", "torch", "numpy", "tokenizers", "safetensors", "datatrove"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,33 @@
+"""Korean or English: which catalogue speaks, chosen by ``YAONGI_LANG`` or the user's locale.
+
+Catalogues are ordinary gettext files under ``yaongi/locale``; a message without a translation
+appears in English.
+"""
+
+from __future__ import annotations
+
+import functools
+import gettext
+import os
+from pathlib import Path
+
+LOCALE_DIR = Path(__file__).parents[1] / "locale"
+
+
+def language() -> str:
+    """``"ko"`` or ``"en"``: YAONGI_LANG first, then the POSIX locale variables in their order."""
+    for variable in ("YAONGI_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        value = os.environ.get(variable, "")
+        if value:
+            return "ko" if value.lower().startswith("ko") else "en"
+    return "en"
+
+
+@functools.lru_cache(maxsize=4)
+def _catalogue(lang: str) -> gettext.NullTranslations:
+    return gettext.translation("yaongi", LOCALE_DIR, languages=[lang], fallback=True)
+
+
+def translate(message: str) -> str:
+    """``message`` in the user's language."""
+    return _catalogue(language()).gettext(message) if message else message

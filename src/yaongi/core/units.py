@@ -1,0 +1,55 @@
+"""Amounts as people write them: ``15B`` tokens, ``40MB``, ``2h``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_COUNT = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}  # fmt: skip
+_TIME = {"S": 1, "M": 60, "MIN": 60, "H": 3600, "D": 86400}
+_AMOUNT = re.compile(r"\s*([0-9][0-9_,]*\.?[0-9]*)\s*([A-Za-z]*)\s*")
+
+
+def _parse(value: object, units: dict[str, int], example: str) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _AMOUNT.fullmatch(value)
+    if not match or match[2].upper() not in units:
+        raise ValueError(f"'{value}' is not an amount; write it like {example}")
+    return float(match[1].replace(",", "").replace("_", "")) * units[match[2].upper()]
+
+
+def _whole(value: object, units: dict[str, int], example: str) -> object:
+    number = _parse(value, units, example)
+    return round(number) if isinstance(number, float) and isinstance(value, str) else number
+
+
+Count = Annotated[int, BeforeValidator(lambda v: _whole(v, _COUNT, "15B, 2.5M or 4096"))]
+"""A number of tokens, rows or documents; reads ``15B``."""
+
+ByteSize = Annotated[int, BeforeValidator(lambda v: _whole(v, {**_BYTES, "": 1}, "40MB or 2GiB"))]
+"""A number of bytes; reads ``40MB``."""
+
+Seconds = Annotated[float, BeforeValidator(lambda v: _parse(v, {**_TIME, "": 1}, "90s, 20m or 2h"))]
+"""A duration in seconds; reads ``2h``."""
+
+
+def human_bytes(n: float) -> str:
+    """``1234567`` -> ``1.23 MB``."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(n) < 1000:
+            return f"{n:.0f} B" if unit == "B" else f"{n:.2f} {unit}"
+        n /= 1000
+    return f"{n:.2f} TB"
+
+
+def human_time(seconds: float) -> str:
+    """``3725`` -> ``1h02m``."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s}s"
+    return f"{s // 60}m{s % 60:02d}s" if s < 3600 else f"{s // 3600}h{s % 3600 // 60:02d}m"
