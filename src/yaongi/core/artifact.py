@@ -12,8 +12,8 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,9 +22,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from yaongi.core.errors import ArtifactError
+from yaongi.core.errors import ArtifactError, nearest
 from yaongi.core.files import (
+    is_mapping,
+    plain,
     read_json,
+    remove_temporaries,
     sha256_file,
     sha256_json,
     storage_errors,
@@ -32,6 +35,7 @@ from yaongi.core.files import (
     sync_tree,
     write_json,
 )
+from yaongi.core.i18n import translate
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -143,34 +147,54 @@ def open_artifact(path: str | Path, kind: str | Sequence[str] | None = None) -> 
         raise ArtifactError(
             "{path} is not a yaongi artifact: {reason}", path=path, reason=_why(path)
         )
+    content = read_json(manifest_path)
+    _check_schema(path, content)
     try:
-        manifest = Manifest.model_validate(read_json(manifest_path))
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
         raise ArtifactError(
             "{path} is not a valid manifest: {reason}", path=manifest_path, reason=error
         ) from error
-    if manifest.schema_version > SCHEMA_VERSION:
-        raise ArtifactError(
-            "{path} was written by a newer yaongi (schema {found}, this one reads {known}).",
-            path=path,
-            found=manifest.schema_version,
-            known=SCHEMA_VERSION,
-        )
     kinds = [kind] if isinstance(kind, str) else list(kind or [])
     if kinds and manifest.kind not in kinds:
         raise ArtifactError(
             "{path} is a '{found}' artifact; expected {expected}.",
             path=path,
             found=manifest.kind,
-            expected=" or ".join(f"'{k}'" for k in kinds),
+            expected=" / ".join(f"'{k}'" for k in kinds),
         )
     return Artifact(path, manifest)
 
 
+def _check_schema(path: Path, content: Any) -> None:
+    """A newer manifest may have any shape, so its version is read before the rest."""
+    version = content.get("schema_version") if is_mapping(content) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ArtifactError(
+            "{path} was written by a newer yaongi (schema {found}, this one reads {known}).",
+            path=path,
+            found=version,
+            known=SCHEMA_VERSION,
+        )
+
+
 def _why(path: Path) -> str:
     if partial_path(path).is_dir():
-        return f"the stage that makes it has not finished ({partial_path(path)} is there)."
-    return "it has no manifest.json." if path.is_dir() else "there is no such folder."
+        return translate(
+            "the stage that makes it has not finished ({partial} is there).",
+            partial=partial_path(path),
+        )
+    if path.suffix == ".partial":
+        return translate("it is the working folder of a stage that has not finished.")
+    if not path.is_dir():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest(path.name, siblings)
+        hint = translate("Did you mean '{near}'?", near=path.parent / near) if near else ""
+        return " ".join(filter(None, [translate("there is no such folder."), hint]))
+    inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
+    if inside:
+        return translate("it holds several: {names}. Name one.", names=", ".join(inside))
+    return translate("it has no manifest.json.")
 
 
 class Draft:
@@ -187,7 +211,7 @@ class Draft:
         self.out = out
         self.path = partial_path(out)
         self.kind = kind
-        self.config = dict(config)
+        self.config: dict[str, Any] = plain(config)
         self.parents = list(parents)
         self.seed = seed
         self.artifact: Artifact | None = None
@@ -205,13 +229,6 @@ class Draft:
         ``licences`` defaults to the union of the parents'.
         """
         inherited = sorted({x for p in self.parents for x in p.manifest.licences})
-        files = {
-            f.relative_to(self.path).as_posix(): FileEntry(
-                bytes=f.stat().st_size, sha256=sha256_file(f)
-            )
-            for f in sorted(self.path.rglob("*"))
-            if f.is_file()
-        }
         manifest = Manifest(
             kind=self.kind,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -219,20 +236,30 @@ class Draft:
             parents=[p.as_ancestor() for p in self.parents],
             seed=self.seed,
             git_commit=git_commit(),
-            counts=dict(counts or {}),
+            counts=plain(counts or {}),
             licences=sorted(set(licences)) if licences is not None else inherited,
-            metrics=dict(metrics or {}),
-            hardware={**machine(), **(hardware or {})},
+            metrics=plain(metrics or {}),
+            hardware=plain({**machine(), **(hardware or {})}),
             versions=versions(),
-            files=files,
+            files=_files_of(self.path),
         )
         with storage_errors(self.out):
             sync_tree(self.path)
             write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
-            os.rename(self.path, self.out)
+            self.path.rename(self.out)
             sync(self.out.parent)
         self.artifact = Artifact(self.out, manifest)
         return self.artifact
+
+
+def _files_of(folder: Path) -> dict[str, FileEntry]:
+    """Every data file with size and hash; trackers go on changing theirs (``wandb sync``)."""
+    names = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {
+        name: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))
+        for name, path in sorted(names.items())
+        if name != MANIFEST and not name.startswith("trackers/")
+    }
 
 
 @contextmanager
@@ -244,7 +271,7 @@ def draft(
     parents: Sequence[Artifact] = (),
     seed: int | None = None,
     resumable: bool = False,
-) -> Iterator[Draft]:
+) -> Generator[Draft]:
     """Own ``out``.partial while a stage works in it.
 
     Args:
@@ -254,30 +281,42 @@ def draft(
         ArtifactError: ``out`` exists already, or another process is writing it.
     """
     out = Path(out)
-    if out.exists():
-        raise ArtifactError(
-            "{path} exists already; choose another --out or remove it first.", path=out
-        )
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    lock_path = out.with_name(f".{out.name}.lock")
-    lock = FileLock(lock_path, timeout=0)
+    with _only_writer(out):
+        work = Draft(out, kind, config, parents, seed)
+        try:
+            if not resumable:
+                shutil.rmtree(work.path, ignore_errors=True)
+            with storage_errors(out):
+                work.path.mkdir(exist_ok=True)
+                remove_temporaries(work.path)
+                yield work
+        finally:
+            if not resumable:
+                shutil.rmtree(work.path, ignore_errors=True)
+
+
+@contextmanager
+def _only_writer(out: Path) -> Generator[None]:
+    """Hold the lock of ``out``; the lock file is gone afterwards."""
+    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
     try:
-        lock.acquire()
+        with storage_errors(out):
+            lock.acquire()
     except Timeout as error:
         raise ArtifactError("Another process is writing {path}.", path=out) from error
-    work = Draft(out, kind, config, parents, seed)
     try:
-        if not resumable:
-            shutil.rmtree(work.path, ignore_errors=True)
-        with storage_errors(out):
-            work.path.mkdir(exist_ok=True)
-            yield work
+        if out.exists():  # asked only now: the lock's last holder may just have made it
+            raise ArtifactError(
+                "{path} exists already; choose another --out or remove it first.", path=out
+            )
+        yield
     finally:
-        if not resumable:
-            shutil.rmtree(work.path, ignore_errors=True)
+        # Before the release: once released, the file may already be the next writer's lock.
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
         lock.release()
-        lock_path.unlink(missing_ok=True)
 
 
 def existing(
@@ -296,14 +335,14 @@ def existing(
     if not (Path(out) / MANIFEST).is_file():
         return None
     found = open_artifact(out, kind)
-    changes = differences(found.manifest.config, dict(config))
+    changes = differences(found.manifest.config, plain(config))
     if found.manifest.seed != seed:
         changes.append(f"seed: {found.manifest.seed} -> {seed}")
     for old, new in zip(found.manifest.parents, parents, strict=False):
         if old.hash != new.hash:
-            changes.append(f"its input {new.path} has changed")
+            changes.append(translate("its input {path} has changed", path=new.path))
     if len(found.manifest.parents) != len(parents):
-        changes.append("it was made from other inputs")
+        changes.append(translate("it was made from other inputs"))
     if changes:
         raise ArtifactError(
             "{path} holds a result of different settings: {changes}. "
@@ -316,7 +355,7 @@ def existing(
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Dotted paths at which two JSON values differ, as ``path: old -> new``."""
-    if isinstance(old, dict) and isinstance(new, dict):
+    if is_mapping(old) and is_mapping(new):
         keys = [*old, *(k for k in new if k not in old)]
         return [
             line
@@ -356,9 +395,11 @@ def git_commit() -> str | None:
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return None
     return done.stdout.strip() or None
 
 

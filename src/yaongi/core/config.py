@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import importlib
 import os
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from dotenv import load_dotenv
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticUndefined
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from yaongi.core.errors import ConfigError, nearest
+from yaongi.core.errors import ConfigError, did_you_mean, nearest
+from yaongi.core.files import is_mapping
+from yaongi.core.i18n import translate
 
 C = TypeVar("C", bound="Config")
 
@@ -33,19 +36,13 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys_only(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
+        if is_mapping(data):
             for key in data:
                 if key not in cls.model_fields:
-                    near = nearest(str(key), cls.model_fields)
                     raise PydanticCustomError(
                         "unknown_key",
                         "'{key}' is not a setting. {help}",
-                        {
-                            "key": str(key),
-                            "help": f"Did you mean '{near}'?"
-                            if near
-                            else f"Settings here: {', '.join(cls.model_fields)}.",
-                        },
+                        {"key": str(key), "help": did_you_mean(str(key), cls.model_fields)},
                     )
         return data
 
@@ -72,12 +69,11 @@ class Registry(Generic[C]):
         """The Config class of ``kind``. Raises ConfigError for an unknown or unusable one."""
         target = self.builtin.get(kind, kind)
         if ":" not in target:
-            near = nearest(kind, self.builtin)
             raise ConfigError(
                 "'{kind}' is not a known {what}. {help} A plug-in is written my_module:MyThing.",
                 kind=kind,
                 what=self.what,
-                help=f"Did you mean '{near}'?" if near else f"Known: {', '.join(self.builtin)}.",
+                help=did_you_mean(kind, self.builtin),
             )
         found = _import(target, self.what)
         if not (isinstance(found, type) and issubclass(found, self.base)):
@@ -96,10 +92,16 @@ class Registry(Generic[C]):
     def _validate(self, value: Any) -> Any:
         if isinstance(value, str):
             value = {"kind": value}
-        if not isinstance(value, Mapping):
+        if not is_mapping(value):
             return value
-        kind = value.get("kind", self.base.model_fields["kind"].default)
+        kind = value.get("kind", self.base.model_fields["kind"].get_default())
         try:
+            if kind in (None, PydanticUndefined):
+                raise ConfigError(
+                    "which {what}? Give its kind: {known}.",
+                    what=self.what,
+                    known=", ".join(self.builtin),
+                )
             cls = self.lookup(str(kind))
         except ConfigError as error:
             raise PydanticCustomError("unknown_kind", "{text}", {"text": str(error)}) from error
@@ -108,8 +110,8 @@ class Registry(Generic[C]):
 
 def _import(target: str, what: str) -> Any:
     module_name, _, attribute = target.partition(":")
-    if os.getcwd() not in sys.path:  # plug-ins live beside the recipe's user, as with pytest
-        sys.path.append(os.getcwd())
+    if str(Path.cwd()) not in sys.path:  # plug-ins live beside the recipe's user, as with pytest
+        sys.path.append(str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
@@ -139,11 +141,17 @@ def _explain(item: Any, where: str) -> str:
     if item["type"] == "unknown_key":
         context = item["ctx"]
         path = f"{path}.{context['key']}" if path else context["key"]
-        return f"{path} is not a setting. {context['help']}"
+        return translate("{path} is not a setting. {help}", path=path, help=context["help"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] in ("missing", "unknown_kind", "value_error"):
-        return f"{path}: {message}"
-    return f"{path}: {message} (got {item['input']!r})"
+        message = translate("this setting is required.") if item["type"] == "missing" else message
+        return f"{path}: {message}" if path else message
+    return translate(
+        "{path}: {message} (got {value})",
+        path=path,
+        message=message,
+        value=reprlib.repr(item["input"]),
+    )
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -158,12 +166,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         raise ConfigError(
             "There is no recipe at {path}. {help}",
             path=path,
-            help=f"Did you mean {path.parent / near}?" if near else "",
+            help=translate("Did you mean '{near}'?", near=path.parent / near) if near else "",
         )
-    data = _yaml(path.read_text(encoding="utf-8"), str(path))
-    if data is None:
-        data = {}
-    if not isinstance(data, dict):
+    data = _yaml(_text(path), str(path))
+    if data is None:  # an empty recipe changes nothing
+        return apply_overrides({}, overrides)
+    if not is_mapping(data):
         raise ConfigError(
             "{path} must hold settings (key: value), not a {type}.",
             path=path,
@@ -174,43 +182,66 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of ``data`` with each ``a.b=c`` set; the value is read as YAML."""
-    result = _copy(data)
+    result: dict[str, Any] = _copy(data)
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise ConfigError(
                 "'{item}' is not an override; write it like train.steps=100.", item=item
             )
-        node = result
+        node: dict[str, Any] = result
         *parents, last = key.split(".")
         for part in parents:
-            child = node.setdefault(part, {})
-            if isinstance(child, str):  # a kind or preset given by its bare name
+            if node.get(part) is None:  # absent, or a heading without settings below it
+                node[part] = {}
+            child: Any = node[part]
+            if not isinstance(child, dict):  # a list, or a kind or preset given by its bare name
                 raise ConfigError(
-                    "{key}: '{part}' is the single value '{child}' in the recipe; "
-                    "write it as settings first.",
+                    "{key}: '{part}' is {child} in the recipe, not settings with names; "
+                    "change it in the recipe, or give the whole value: {part}=VALUE.",
                     key=key,
                     part=part,
-                    child=child,
+                    child=reprlib.repr(child),
                 )
-            node = child
+            node = cast("dict[str, Any]", child)
         node[last] = _yaml(value, item)
     return result
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(k): _copy(v) for k, v in value.items()}
-    return [_copy(v) for v in value] if isinstance(value, list) else value
+    return [_copy(v) for v in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        loader: Any = YAML(typ="safe", pure=True)  # ruamel types only half of its methods
+        return loader.load(text)
     except YAMLError as error:
         raise ConfigError(
-            "{where} is not valid YAML: {reason}", where=where, reason=error
+            "{where} is not valid YAML: {reason}", where=where, reason=_yaml_reason(error)
         ) from error
+
+
+def _yaml_reason(error: YAMLError) -> str:
+    """The problem and its line, without ruamel's advice to programmers."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if not problem or mark is None:
+        return str(error)
+    return translate(
+        "line {line}, column {column}: {problem}",
+        line=mark.line + 1,
+        column=mark.column + 1,
+        problem=problem,
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError("{path} is not UTF-8 text.", path=path) from error
 
 
 def data_root(configured: str | Path | None = None) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import PurePath
 
 from yaongi.core.i18n import translate
 
@@ -30,11 +31,18 @@ class YaongiError(Exception):
         self.fields = fields
 
     def __str__(self) -> str:
-        text = translate(self.template)
-        return text.format(**self.fields) if self.fields else text
+        return translate(self.template, **self.fields)
 
-    def __reduce__(self) -> tuple[object, ...]:  # keyword fields survive worker processes
-        return (_rebuild, (type(self), self.template, self.fields))
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the fields, so that a worker process can hand the error to its parent.
+
+        A field that is itself an exception need not survive pickling; its text always does.
+        """
+        plain = {k: v if isinstance(v, _PLAIN) else str(v) for k, v in self.fields.items()}
+        return (_rebuild, (type(self), self.template, plain))
+
+
+_PLAIN = (str, int, float, PurePath, type(None))
 
 
 def _rebuild(cls: type[YaongiError], template: str, fields: dict[str, object]) -> YaongiError:
@@ -106,3 +114,12 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like ``name``, or None when nothing is close."""
     found = difflib.get_close_matches(name, [str(o) for o in options], n=1, cutoff=0.5)
     return found[0] if found else None
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """The sentence after "X is unknown.": the nearest option, else all of them."""
+    known = [str(o) for o in options]
+    near = nearest(name, known)
+    if near:
+        return translate("Did you mean '{near}'?", near=near)
+    return translate("Known here: {known}.", known=", ".join(known)) if known else ""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
-from yaongi.core.errors import ArtifactError, StorageError
+from yaongi.core.errors import ArtifactError, StorageError, YaongiError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace ``path`` atomically: temporary file beside it, fsync, rename, fsync the folder.
 
     Raises:
-        StorageError: the disk refused; ``path`` is as it was and the temporary file is gone.
+        StorageError: the disk refused; ``path`` is the whole old file (or, when only the last
+            fsync of the folder failed, the whole new one) and the temporary file is gone.
     """
 
     def fill(temporary: Path) -> None:
@@ -34,16 +37,45 @@ def write_with(path: Path, fill: Callable[[Path], None]) -> None:
         try:
             fill(temporary)
             sync(temporary)
-            os.replace(temporary, path)
+            temporary.replace(path)
             sync(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the error that brought us here matters more
+                temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what ``write_with`` left below ``folder`` when its process was killed."""
+    for path in folder.rglob(".*.tmp*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\..+\.tmp[0-9]+")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Atomically write strict JSON (no NaN), indented, UTF-8."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, sort_keys=False)
     write_bytes(path, (text + "\n").encode())
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether ``value`` has named entries: ``isinstance`` alone leaves their types unknown."""
+    return isinstance(value, Mapping)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as strict JSON can hold it: numpy numbers unwrapped, NaN and infinity as text."""
+    if is_mapping(value):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in cast("list[Any]", value)]
+    if isinstance(value, (str, bool, int, type(None))):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return plain(value.item()) if hasattr(value, "item") else str(value)
 
 
 def read_json(path: Path) -> Any:
@@ -61,18 +93,41 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a StorageError that names the place."""
+def storage_errors(path: Path) -> Generator[None]:
+    """Turn a full or read-only disk into a StorageError that names the place.
+
+    safetensors and tokenizers are Rust: their errors are no OSError but end in "(os error 28)".
+    A forbidden *read* of some other file inside the block stays what it is.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES):
-            raise StorageError(
-                "Cannot write {path}: {reason}. Nothing half-written was kept.",
-                path=path,
-                reason=error.strerror,
-            ) from error
+    except YaongiError:
         raise
+    except Exception as error:
+        code = error.errno if isinstance(error, OSError) else _rust_errno(error)
+        denied = code == errno.EACCES and _concerns(error, path)
+        if not denied and code not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        raise StorageError(
+            "Cannot write {path}: {reason}. Nothing half-written was kept.",
+            path=path,
+            reason=os.strerror(code or 0),
+        ) from error
+
+
+def _rust_errno(error: Exception) -> int | None:
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def _concerns(error: Exception, path: Path) -> bool:
+    """Whether the refused file is ``path``, its working folder, its temporary, or their folder."""
+    name = getattr(error, "filename", None)
+    if name is None:
+        return True
+    found = Path(os.fsdecode(name))
+    temporary = found.name.startswith(f".{path.name}")
+    return temporary or found == path.parent or str(found).startswith(str(path))
 
 
 def sync(path: Path) -> None:
@@ -85,10 +140,11 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """fsync every file below ``folder``, then its folders."""
+    """fsync every file below ``folder``, then its folders. Links are left alone."""
     for root, _, names in os.walk(folder):
         for name in names:
-            sync(Path(root) / name)
+            if not (Path(root) / name).is_symlink():
+                sync(Path(root) / name)
         sync(Path(root))
 
 

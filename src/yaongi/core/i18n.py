@@ -28,6 +28,7 @@ def _catalogue(lang: str) -> gettext.NullTranslations:
     return gettext.translation("yaongi", LOCALE_DIR, languages=[lang], fallback=True)
 
 
-def translate(message: str) -> str:
-    """``message`` in the user's language."""
-    return _catalogue(language()).gettext(message) if message else message
+def translate(message: str, /, **fields: object) -> str:
+    """``message`` in the user's language, its ``{name}`` fields filled in when any are given."""
+    text = _catalogue(language()).gettext(message) if message else message
+    return text.format(**fields) if fields else text

@@ -7,12 +7,12 @@ does not; ``resume`` cuts it back so the file reads as one uninterrupted run.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from yaongi.core.files import storage_errors, write_bytes
+from yaongi.core.files import is_mapping, plain, storage_errors, write_bytes
 from yaongi.core.trackers import Tracker, TrackerConfig
 
 METRICS = "metrics.jsonl"
@@ -37,30 +37,37 @@ class RunLog:
         config: dict[str, Any] | None = None,
         resume_step: int | None = None,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
-        cut_back(self.path, resume_step if resume_step is not None else -1)
-        self._stream = self.path.open("a", encoding="utf-8")
-        self.trackers: list[Tracker] = [
-            t.open(folder / "trackers", name=name, config=config or {}) for t in trackers
-        ]
+        self.trackers: list[Tracker] = []
+        self._open = ExitStack()
+        with ExitStack() as opening, storage_errors(self.path):  # closes all if one fails
+            folder.mkdir(parents=True, exist_ok=True)
+            cut_back(self.path, resume_step if resume_step is not None else -1)
+            self._stream = opening.enter_context(self.path.open("a", encoding="utf-8"))
+            for tracker in trackers:
+                run = tracker.open(
+                    folder / "trackers", name=name, config=config or {}, resume_step=resume_step
+                )
+                opening.callback(run.close)
+                self.trackers.append(run)
+            self._open = opening.pop_all()
 
     def log(self, step: int, **metrics: Any) -> None:
         """Write one line; numbers also go to the trackers. NaN and infinity become strings."""
         with storage_errors(self.path):
             self._stream.write(
-                json.dumps({"step": step, **_plain(metrics)}, ensure_ascii=False) + "\n"
+                json.dumps({"step": step, **plain(metrics)}, ensure_ascii=False, allow_nan=False)
+                + "\n"
             )
             self._stream.flush()
-        numbers = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
+        numbers = dict(_numbers(metrics))
         for tracker in self.trackers:
             tracker.log(step, numbers)
 
     def close(self) -> None:
-        """Flush everything."""
-        self._stream.close()
-        for tracker in self.trackers:
-            tracker.close()
+        """Flush everything; one that fails does not keep the others open."""
+        with storage_errors(self.path):
+            self._open.close()
 
     def __enter__(self) -> RunLog:
         return self
@@ -70,28 +77,34 @@ class RunLog:
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
-    """The lines of ``folder/metrics.jsonl``."""
-    path = Path(folder) / METRICS
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    """The whole lines of ``folder/metrics.jsonl``; one still being written is left out."""
+    return [record for _, record in _lines(Path(folder) / METRICS)]
 
 
 def cut_back(path: Path, step: int) -> None:
     """Drop the lines after ``step`` and a last line a crash left incomplete."""
     if not path.is_file():
         return
-    kept: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    kept = [line + b"\n" for line, record in _lines(path) if record["step"] <= step]
+    write_bytes(path, b"".join(kept))
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Each whole line with its record. Bytes, because a crash may cut a character in half."""
+    for line in path.read_bytes().split(b"\n"):
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError):
+            record = json.loads(line)
+        except ValueError:
             continue
-    write_bytes(path, "".join(f"{line}\n" for line in kept).encode())
+        if is_mapping(record) and isinstance(record.get("step"), int):
+            yield line, dict(record)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """What a tracker can draw: ``{"val_bpb": {"ko": 1.2}}`` becomes ``val_bpb/ko``."""
+    for key, value in metrics.items():
+        value = value.item() if hasattr(value, "item") else value
+        if is_mapping(value):
+            yield from _numbers(value, f"{prefix}{key}/")
+        elif isinstance(value, (int, float)):
+            yield f"{prefix}{key}", value

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def _plain(name: str | int) -> str | int:
+    """numpy's integers name the same stream as Python's."""
+    return str(name) if isinstance(name, str) else int(name)
+
+
 @dataclass(frozen=True)
 class Seed:
     """A node in the tree of seeds."""
@@ -22,7 +27,7 @@ class Seed:
 
     def split(self, *names: str | int) -> Seed:
         """The child stream called ``names``."""
-        return Seed(self.root, self.path + names)
+        return Seed(self.root, self.path + tuple(_plain(n) for n in names))
 
     @property
     def int63(self) -> int:

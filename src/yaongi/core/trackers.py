@@ -1,8 +1,15 @@
-"""Experiment trackers, each an optional extra: TensorBoard, Weights & Biases, trackio."""
+"""Experiment trackers, each an optional extra: TensorBoard, Weights & Biases, trackio.
+
+A resumed run continues its curve: each tracker is told the step it continues after.
+"""
 
 from __future__ import annotations
 
 import importlib
+import sys
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -22,8 +29,14 @@ class TrackerConfig(Config):
 
     kind: str
 
-    def open(self, folder: Path, *, name: str, config: dict[str, Any]) -> Tracker:
-        """Start a run called ``name``; local files go below ``folder``."""
+    def open(
+        self, folder: Path, *, name: str, config: dict[str, Any], resume_step: int | None = None
+    ) -> Tracker:
+        """Start a run called ``name``, or continue it after ``resume_step``.
+
+        Local files go below ``folder``.
+        Raises: CapabilityError when the extra is missing or the service refuses.
+        """
         raise NotImplementedError
 
 
@@ -32,9 +45,19 @@ class TensorBoard(TrackerConfig):
 
     kind: str = "tensorboard"
 
-    def open(self, folder: Path, *, name: str, config: dict[str, Any]) -> Tracker:
+    def open(
+        self, folder: Path, *, name: str, config: dict[str, Any], resume_step: int | None = None
+    ) -> Tracker:
         module = _extra("tensorboardX", "tensorboard")
-        return _TensorBoardRun(module.SummaryWriter(str(folder / "tensorboard")))
+        place = folder / "tensorboard"
+        parts = len(list(place.glob("*"))) if place.is_dir() else 0
+        writer = module.SummaryWriter(
+            str(place),
+            purge_step=None if resume_step is None else resume_step + 1,
+            # its file names have seconds: a quick resume would overwrite the first part
+            filename_suffix=f".{parts}",
+        )
+        return _TensorBoardRun(writer)
 
 
 class _TensorBoardRun:
@@ -56,12 +79,21 @@ class WandB(TrackerConfig):
     project: str = "yaongi"
     mode: Literal["online", "offline"] = "online"
 
-    def open(self, folder: Path, *, name: str, config: dict[str, Any]) -> Tracker:
+    def open(
+        self, folder: Path, *, name: str, config: dict[str, Any], resume_step: int | None = None
+    ) -> Tracker:
         module = _extra("wandb", "wandb")
         folder.mkdir(parents=True, exist_ok=True)
-        run = module.init(
-            project=self.project, name=name, config=config, mode=self.mode, dir=str(folder)
-        )
+        with _wandb_starts():
+            run = module.init(
+                project=self.project,
+                name=name,
+                config=config,
+                mode=self.mode,
+                dir=str(folder),
+                id=_run_id(folder / "wandb.id", resume_step),
+                resume="allow",
+            )
         return _RunObject(run.log, run.finish)
 
 
@@ -71,10 +103,14 @@ class Trackio(TrackerConfig):
     kind: str = "trackio"
     project: str = "yaongi"
 
-    def open(self, folder: Path, *, name: str, config: dict[str, Any]) -> Tracker:
+    def open(
+        self, folder: Path, *, name: str, config: dict[str, Any], resume_step: int | None = None
+    ) -> Tracker:
         module = _extra("trackio", "trackio")
-        run = module.init(project=self.project, name=name, config=config)
-        return _RunObject(run.log, run.finish)
+        resume = "never" if resume_step is None else "allow"
+        with redirect_stdout(sys.stderr):  # it greets on stdout, where --json answers belong
+            run = module.init(project=self.project, name=name, config=config, resume=resume)
+        return _RunObject(run.log, module.finish)  # run.finish would be repeated at exit
 
 
 class _RunObject:
@@ -88,7 +124,29 @@ class _RunObject:
             self._log(metrics, step=step)
 
     def close(self) -> None:
-        self._finish()
+        with redirect_stdout(sys.stderr):
+            self._finish()
+
+
+def _run_id(path: Path, resume_step: int | None) -> str:
+    """The W&B id of this run: kept in ``path`` so that a resumed run continues the same one."""
+    if resume_step is None or not path.is_file():
+        path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
+@contextmanager
+def _wandb_starts() -> Generator[None]:
+    """W&B's own refusal (no key, no network) in our words, its reason kept; stdout stays ours."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except Exception as error:
+        raise CapabilityError(
+            "wandb did not start: {reason} Put WANDB_API_KEY into the environment or .env, "
+            "or set mode: offline.",
+            reason=error,
+        ) from error
 
 
 def _extra(module: str, extra: str) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
 from pydantic import BeforeValidator
+
+from yaongi.core.i18n import translate
 
 _COUNT = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -19,22 +22,36 @@ def _parse(value: object, units: dict[str, int], example: str) -> object:
         return value
     match = _AMOUNT.fullmatch(value)
     if not match or match[2].upper() not in units:
-        raise ValueError(f"'{value}' is not an amount; write it like {example}")
+        raise ValueError(
+            translate(
+                "'{value}' is not an amount; write it like {example}.", value=value, example=example
+            )
+        )
     return float(match[1].replace(",", "").replace("_", "")) * units[match[2].upper()]
 
 
 def _whole(value: object, units: dict[str, int], example: str) -> object:
     number = _parse(value, units, example)
-    return round(number) if isinstance(number, float) and isinstance(value, str) else number
+    if not isinstance(value, str) or not isinstance(number, float):
+        return number
+    if not math.isclose(number, round(number), rel_tol=1e-9):
+        raise ValueError(
+            translate(
+                "'{value}' is not a whole number; write it like {example}.",
+                value=value,
+                example=example,
+            )
+        )
+    return round(number)
 
 
-Count = Annotated[int, BeforeValidator(lambda v: _whole(v, _COUNT, "15B, 2.5M or 4096"))]
+Count = Annotated[int, BeforeValidator(lambda v: _whole(v, _COUNT, "15B, 2.5M, 4096"))]
 """A number of tokens, rows or documents; reads ``15B``."""
 
-ByteSize = Annotated[int, BeforeValidator(lambda v: _whole(v, {**_BYTES, "": 1}, "40MB or 2GiB"))]
+ByteSize = Annotated[int, BeforeValidator(lambda v: _whole(v, {**_BYTES, "": 1}, "40MB, 2GiB"))]
 """A number of bytes; reads ``40MB``."""
 
-Seconds = Annotated[float, BeforeValidator(lambda v: _parse(v, {**_TIME, "": 1}, "90s, 20m or 2h"))]
+Seconds = Annotated[float, BeforeValidator(lambda v: _parse(v, {**_TIME, "": 1}, "90s, 20m, 2h"))]
 """A duration in seconds; reads ``2h``."""
 
 

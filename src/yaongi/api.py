@@ -1,0 +1,206 @@
+"""``yaongi.load(DIR)``: a trained model as one object that continues text and chats.
+
+The whole public interface most programs need; stages, settings and internals stay in their
+stations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor
+
+from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
+from yaongi.core.config import parse
+from yaongi.core.errors import ArtifactError, CapabilityError, ShapeError, TokenizerError
+from yaongi.infer.generate import Delta, Generation, generate
+from yaongi.model.io import CONFIG, WEIGHTS, load_model
+from yaongi.model.lm import LM, LMConfig
+from yaongi.text.chat import Message, encode_chat, validate
+from yaongi.text.tokenizer import Tokenizer
+
+MODEL_KINDS = ("base", "sft")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TOKENIZER = "tokenizer.json"
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    dtype: Literal["auto", "fp32", "bf16"] = "auto",
+    context_len: int | None = None,
+) -> Model:
+    """Open a model: an artifact of ``pretrain`` or ``sft``, or a plain model folder.
+
+    Every file of an artifact is compared with its recorded hash first.
+
+    Args:
+        device: ``auto`` takes the first accelerator, else the CPU; or a torch device name.
+        dtype: of the weights while running; ``auto`` is bf16 on CUDA and fp32 elsewhere.
+        context_len: the longest sequence, prompt included; None takes the length the model was
+            trained on (no limit when the folder does not say).
+    Raises:
+        ArtifactError: not a model folder, or a damaged one; the message names the file.
+        CapabilityError: the device is not there.
+    """
+    path = Path(path)
+    trained_len = _check_folder(path)
+    where = _device(device)
+    lm = load_model(path, dtype=_dtype(dtype, where), device=where, verify=True)
+    tokenizer = Tokenizer.load(path) if (path / TOKENIZER).is_file() else None
+    return Model(lm, tokenizer, context_len=context_len or trained_len)
+
+
+class Model:
+    """A model ready to use.
+
+    Attributes:
+        lm: the network, in eval mode.
+        tokenizer: None when the folder has none; then only ``logits`` works.
+        config: the network's shape.
+        context_len: the longest sequence ``generate`` and ``chat`` accept; None for no limit.
+    """
+
+    def __init__(
+        self, lm: LM, tokenizer: Tokenizer | None = None, *, context_len: int | None = None
+    ) -> None:
+        self.lm = lm
+        self.tokenizer = tokenizer
+        self.context_len = context_len
+
+    @property
+    def config(self) -> LMConfig:
+        """The network's shape."""
+        return self.lm.cfg
+
+    @torch.no_grad()
+    def logits(self, ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
+        """Next-token logits after every token: ids (B,T) -> (B,T,V) float32.
+
+        Raises:
+            ShapeError: ids is not (B,T), or an id is outside the vocabulary.
+        """
+        try:
+            ids = torch.as_tensor(ids, dtype=torch.long, device=self.lm.device)
+        except ValueError as error:  # rows of unequal length
+            raise ShapeError("ids must be (B,T): rows of equal length.") from error
+        if ids.dim() != 2:
+            raise ShapeError("ids must be (B,T), not {shape}.", shape=tuple(ids.shape))
+        size = self.config.vocab_size
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < size:
+            raise ShapeError(
+                "ids go from {low} to {high}; this model's vocabulary is 0 to {last}.",
+                low=int(ids.min()),
+                high=int(ids.max()),
+                last=size - 1,
+            )
+        return self.lm.logits(self.lm(ids).hidden).float()
+
+    @overload
+    def generate(self, text: str, *, stream: Literal[False] = False, **settings: Any) -> str: ...
+    @overload
+    def generate(self, text: str, *, stream: Literal[True], **settings: Any) -> Iterator[str]: ...
+    def generate(self, text: str, *, stream: bool = False, **settings: Any) -> str | Iterator[str]:
+        """Continue ``text``; returns the continuation only.
+
+        Args:
+            stream: return an iterator over pieces of the text as they come.
+            settings: of ``infer.generate.Generation``: max_tokens, stop, temperature, top_k,
+                top_p, min_p, repetition_penalty, seed. The defaults are greedy.
+        Raises:
+            ConfigError: an unknown setting or a value out of range.
+            DataError: the text fills the context.
+        """
+        tokenizer = self._tokenizer()
+        return _joined(self._deltas([tokenizer.eot_id, *tokenizer.encode(text)], settings), stream)
+
+    @overload
+    def chat(
+        self, messages: Sequence[Message], *, stream: Literal[False] = False, **settings: Any
+    ) -> str: ...
+    @overload
+    def chat(
+        self, messages: Sequence[Message], *, stream: Literal[True], **settings: Any
+    ) -> Iterator[str]: ...
+    def chat(
+        self, messages: Sequence[Message], *, stream: bool = False, **settings: Any
+    ) -> str | Iterator[str]:
+        """The assistant's answer to a conversation ending with the user's turn.
+
+        Args:
+            messages: ``[{"role": "user", "content": "안녕?"}]``; further roles are system,
+                assistant and tool.
+            stream, settings: as in ``generate``.
+        Raises:
+            DataError: messages that are no conversation, or that fill the context.
+        """
+        return _joined(self._deltas(self.chat_ids(messages), settings), stream)
+
+    def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt ``chat`` gives the network: its length is what counts for the context."""
+        tokenizer = self._tokenizer()
+        validate(messages, generation_prompt=True)
+        ids, _ = encode_chat(tokenizer, messages, generation_prompt=True)
+        return [tokenizer.eot_id, *ids]
+
+    def _deltas(self, prompt: list[int], settings: dict[str, Any]) -> Iterator[Delta]:
+        rules = parse(Generation, settings)
+        return generate(self.lm, self._tokenizer(), prompt, rules, context_len=self.context_len)
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise TokenizerError("This model has no tokenizer; only logits(ids) works.")
+        return self.tokenizer
+
+
+def _joined(deltas: Iterable[Delta], stream: bool) -> str | Iterator[str]:
+    texts = (d.text for d in deltas if d.text)
+    return texts if stream else "".join(texts)
+
+
+def _check_folder(path: Path) -> int | None:
+    """Raise unless ``path`` holds a model; the length it was trained on, if it says."""
+    if (path / MANIFEST).is_file():
+        return open_artifact(path, MODEL_KINDS).manifest.config.get("seq_len")
+    missing = next((name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()), None)
+    if missing is None:
+        return None
+    inside = [d.name for d in sorted(path.glob("*")) if (d / WEIGHTS).is_file()]
+    if not path.is_dir():
+        reason = "there is no such folder."
+    elif inside:
+        reason = f"did you mean {path / inside[-1]}?"
+    else:
+        reason = f"it has no {missing}."
+    if partial_path(path).is_dir():
+        reason = f"its training has not finished ({partial_path(path)} is there)."
+    raise ArtifactError("{path} is not a model folder: {reason}", path=path, reason=reason)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CapabilityError(
+            "device '{name}' cannot be used here: {reason}",
+            name=name,
+            reason=str(error).splitlines()[0],
+        ) from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise CapabilityError(
+            "dtype '{name}' is not one of auto, {known}.", name=name, known=", ".join(DTYPES)
+        )
+    return DTYPES[name]

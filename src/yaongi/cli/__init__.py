@@ -1,0 +1,1 @@
+"""The command line: one verb per stage, and the only place that wires stations together."""

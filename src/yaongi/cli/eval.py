@@ -1,0 +1,72 @@
+"""``yaongi eval``: score a model on tasks and write a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import yaongi
+from yaongi.cli.console import emit, stage
+from yaongi.cli.options import json_option
+from yaongi.core.artifact import Ancestor, Artifact, open_artifact
+from yaongi.core.config import parse
+from yaongi.core.errors import TokenizerError
+from yaongi.core.i18n import translate as _
+from yaongi.evals.run import EvalConfig, evaluate
+
+MODEL_KINDS = ("base", "sft")
+
+
+@click.command(
+    help=_("Score a model: bits per byte of held-out text, exact match, and other tasks."),
+    epilog=_("Example: yaongi eval runs/quickstart/5m/sft --tasks bpb,synthetic --out runs/report"),
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--tasks", default="bpb", show_default=True, help=_("Task names, comma between."))
+@click.option("--input", "inputs", multiple=True, type=click.Path(path_type=Path),
+              help=_("Artifact a task needs; default: what the model was made from."))  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=_("The report."))
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_option
+def command(
+    model: Path, tasks: str, inputs: tuple[Path, ...], out: Path, seed: int, as_json: bool
+) -> None:
+    """Make the report."""
+    cfg = parse(EvalConfig, {"tasks": [t.strip() for t in tasks.split(",") if t.strip()]})
+    artifact = open_artifact(model, MODEL_KINDS)
+    given = [open_artifact(path) for path in inputs] or _found_ancestors(artifact)
+    loaded = yaongi.load(model)
+    if loaded.tokenizer is None:
+        raise TokenizerError("{path} has no tokenizer, so it cannot be scored.", path=model)
+    with stage(_("evaluation")) as report:
+        made = evaluate(
+            loaded.lm,
+            loaded.tokenizer,
+            cfg,
+            out,
+            inputs=[artifact, *given],
+            seed=seed,
+            on_progress=report,
+        )
+    text = (made.path / "report.md").read_text(encoding="utf-8")
+    emit({"report": str(made.path), "metrics": made.manifest.metrics}, text, as_json)
+
+
+def _found_ancestors(model: Artifact) -> list[Artifact]:
+    """The model's shards and corpus that are still where they were, unchanged; nearest first."""
+    found: dict[str, Artifact] = {}
+    level: list[Ancestor] = [model.as_ancestor()]
+    while level:
+        for node in level:
+            if node.kind in ("shards", "corpus") and node.kind not in found:
+                found |= _opened(node)
+        level = [parent for node in level for parent in node.parents]
+    return list(found.values())
+
+
+def _opened(node: Ancestor) -> dict[str, Artifact]:
+    if not (Path(node.path) / "manifest.json").is_file():
+        return {}
+    artifact = open_artifact(node.path, node.kind)
+    return {node.kind: artifact} if artifact.hash == node.hash else {}

@@ -1,0 +1,43 @@
+"""Options several verbs share, so that they read and behave the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yaongi.core.i18n import translate as _
+
+Command = Callable[..., Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help=_("Print the result as JSON."))
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help=_("Where the result goes.")
+)
+recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
+
+
+def sampling_options(function: Command) -> Command:
+    """How the next token is chosen."""
+    options = [
+        click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True,
+                     help=_("Longest answer, in tokens.")),
+        click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
+                     help=_("0 always takes the most likely token.")),
+        click.option("--top-k", type=click.IntRange(0), default=0, show_default=True,
+                     help=_("Sample among the k most likely tokens; 0 is off.")),
+        click.option("--top-p", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+                     help=_("Sample among tokens covering this probability.")),
+        click.option("--min-p", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+                     help=_("Drop tokens below this share of the best one's probability.")),
+        click.option("--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0,
+                     show_default=True, help=_("Above 1 discourages repeating tokens.")),
+        click.option("--stop", multiple=True, help=_("Stop before this text; repeatable.")),
+        click.option("--seed", type=int, default=0, show_default=True, help=_("Sampling seed.")),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,85 @@
+"""``yaongi quickstart``: the whole road on the embedded corpus, ending with a model to chat with.
+
+A recipe like any other, scaled to the minutes given: text grows with them, and training gets what
+the other stages leave.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+import yaongi
+from yaongi.cli.console import emit
+from yaongi.cli.options import json_option
+from yaongi.cli.road import Recipe, Road, make_recipe
+from yaongi.cli.run import next_command
+from yaongi.core.i18n import translate as _
+
+PRETRAIN_SHARE, SFT_SHARE = 0.68, 0.12  # of the time; the rest is text, shards and evaluation
+MB_PER_MINUTE = 1.2  # of text: more than training reads, so that little is seen twice
+QUESTIONS = (
+    "안녕? 너는 누구야?",
+    "47 더하기 25는 얼마야?",
+    "고양이가 나오는 짧은 이야기를 들려줘.",
+)
+
+
+def recipe(minutes: float, seed: int = 0) -> Recipe:
+    """The quickstart's recipe for a budget of ``minutes`` on two CPU cores."""
+    size = f"{max(1.0, min(minutes, 60) * MB_PER_MINUTE):.2f}MB"
+    shares = {"story": 0.35, "math": 0.25, "code": 0.15, "chat": 0.25}
+    training: dict[str, Any] = {"batch_tokens": 4096, "seq_len": 256, "save_s": "60s"}
+    return make_recipe(
+        {
+            "name": "quickstart",
+            "seed": seed,
+            "data": {"sources": [{"kind": "synthetic", "size": size}], "val_fraction": 0.01},
+            "mix": shares,
+            "tokenizer": {"vocab_size": 8192, "sample_bytes": "8MB"},
+            "pretrain": {
+                "model": "5m",
+                "optimizer": {"kind": "muon", "lr": 3e-3},
+                "minutes": minutes * PRETRAIN_SHARE,
+                **training,
+            },
+            "sft": {
+                "data": {"sources": [{"kind": "synthetic", "size": "2MB", "domains": ["chat"]}]},
+                "train": {"minutes": minutes * SFT_SHARE, **training},
+            },
+            "eval": {"tasks": ["synthetic", "bpb"]},
+        }
+    )
+
+
+@click.command(
+    help=_("Make a small Korean chat model from nothing: text, tokenizer, pretraining, "
+           "fine-tuning, evaluation. Run it again to continue where it stopped."),
+    epilog=_("Example: yaongi quickstart --minutes 10 --out runs/quickstart"),
+)  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(0.5), default=10.0, show_default=True,
+              help=_("Time for all the work, on two CPU cores."))  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/quickstart"),
+              show_default=True, help=_("Where everything goes."))  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_option
+def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
+    """Run the road, then show what came of it."""
+    road = Road(recipe(minutes, seed), out)
+    report = road.report
+    model = yaongi.load(road.sft.path)
+    answers = {
+        q: model.chat([{"role": "user", "content": q}], max_tokens=120) for q in QUESTIONS
+    }
+    text = (report.path / "report.md").read_text(encoding="utf-8")
+    shown = "\n\n".join(f"> {question}\n{answer}" for question, answer in answers.items())
+    result = {
+        "model": str(road.sft.path),
+        "metrics": report.manifest.metrics,
+        "report": json.loads((report.path / "report.json").read_text(encoding="utf-8")),
+        "answers": answers,
+    }
+    emit(result, f"{text}\n{shown}\n\n{next_command(road.sft.path, chat=True)}", as_json)

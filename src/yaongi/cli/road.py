@@ -1,0 +1,224 @@
+"""The road of a recipe: each stage asks for the one before it, and a finished one is not redone.
+
+Folders: ``OUT/{corpus,tokenizer,shards}`` are shared by every model of the recipe; what belongs
+to one model is below ``OUT/<model>/``. This file only wires; what a stage does stands in its own
+station.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+import yaongi
+from yaongi.cli.console import Report, stage
+from yaongi.core.artifact import Artifact
+from yaongi.core.config import Config, load_recipe, parse
+from yaongi.core.errors import ConfigError
+from yaongi.core.i18n import translate as _
+from yaongi.core.seeds import Seed
+from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts
+from yaongi.data.mix import DEFAULT_MIX, check_mix
+from yaongi.data.shards import ShardsConfig, build_shards
+from yaongi.evals.run import EvalConfig, bpb_probes, evaluate
+from yaongi.text.train import TokenizerConfig
+from yaongi.text.train import stage as train_tokenizer
+from yaongi.train.loop import Step
+from yaongi.train.pretrain import PretrainConfig, pretrain
+from yaongi.tune.sft import SFTConfig, sft
+
+PROBE_TOKENS = 50_000  # held-out tokens per domain at each evaluation during training
+
+
+class Tuning(Config):
+    """Fine-tuning: the conversations it learns from, and how."""
+
+    data: CorpusConfig
+    train: SFTConfig = SFTConfig()
+
+
+class Recipe(Config):
+    """A whole road: what to read, which model to make, how to judge it.
+
+    Attributes:
+        name: the folder below ``runs/`` unless ``--out`` says otherwise.
+        model_name: the folder of what belongs to one model; the preset's name by default.
+        mix: share of each domain in the tokens of pretraining.
+    """
+
+    name: str
+    model_name: str = "model"
+    seed: int = 0
+    data: CorpusConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    shards: ShardsConfig = ShardsConfig()
+    mix: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_MIX))
+    pretrain: PretrainConfig
+    sft: Tuning | None = None
+    eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _vocabulary_fits(self) -> Recipe:
+        have, need = self.pretrain.model.vocab_size, self.tokenizer.vocab_size
+        if have < need:
+            raise ValueError(
+                f"pretrain.model has room for {have} tokens, but tokenizer.vocab_size is {need}"
+            )
+        return self
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The checked recipe at ``path``; names it leaves out come from its file and its preset."""
+    return make_recipe({"name": path.stem, **load_recipe(path, overrides)})
+
+
+def make_recipe(settings: Mapping[str, Any]) -> Recipe:
+    """The checked recipe of these settings."""
+    training = settings.get("pretrain")
+    model = training.get("model") if isinstance(training, Mapping) else None
+    preset = model.get("preset") if isinstance(model, Mapping) else model
+    named = {"model_name": preset} if isinstance(preset, str) else {}
+    return parse(Recipe, {**named, **settings})
+
+
+class Road:
+    """The stages of a recipe as artifacts, each made when first asked for.
+
+    Args:
+        out: the folder of the whole road; default ``runs/<name>``.
+        at: folders of single stages, where they are not to be below ``out``.
+    """
+
+    def __init__(
+        self, recipe: Recipe, out: Path | None = None, at: Mapping[str, Path] | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.out = out or Path("runs") / recipe.name
+        self.at = dict(at or {})
+        self.seed = Seed(recipe.seed)
+
+    def folder(self, name: str) -> Path:
+        """Where the result of the stage ``name`` goes."""
+        shared = name in ("corpus", "tokenizer", "shards", "chat-corpus", "chat-shards")
+        return self.at.get(name) or (
+            self.out / name if shared else self.out / self.recipe.model_name / name
+        )
+
+    @functools.cached_property
+    def corpus(self) -> Artifact:
+        """Raw text, cleaned of broken rows and duplicates."""
+        with stage(_("corpus")) as report:
+            made = build_corpus(
+                self.recipe.data, self.folder("corpus"), self.seed, on_progress=report
+            )
+        check_mix(self.recipe.mix, made.manifest.counts["domains"], where=made.path)
+        return made
+
+    @functools.cached_property
+    def tokenizer(self) -> Artifact:
+        """A vocabulary learnt from the corpus in the proportions of the mix."""
+        cfg, corpus = self.recipe.tokenizer, self.corpus
+        with stage(_("tokenizer")) as report:
+            texts = sample_texts(corpus, self.recipe.mix, cfg.sample_bytes)
+            return train_tokenizer(
+                cfg, texts, self.folder("tokenizer"), parents=[corpus], on_progress=report
+            )
+
+    @functools.cached_property
+    def shards(self) -> Artifact:
+        """The corpus as tokens."""
+        inputs = self.corpus, self.tokenizer
+        with stage(_("shards")) as report:
+            return build_shards(
+                self.recipe.shards, *inputs, self.folder("shards"), on_progress=report
+            )
+
+    @functools.cached_property
+    def base(self) -> Artifact:
+        """The pretrained model."""
+        cfg, shards, tokenizer = self.recipe.pretrain, self.shards, self.tokenizer
+        probes = bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
+        with stage(_("pretraining")) as report:
+            return pretrain(
+                cfg,
+                shards,
+                tokenizer,
+                self.folder("base"),
+                mix=self.recipe.mix,
+                seed=self.recipe.seed,
+                probes=probes if cfg.eval_every else None,
+                on_step=_watch(report),
+            )
+
+    @functools.cached_property
+    def chat_shards(self) -> Artifact:
+        """The conversations of fine-tuning as tokens."""
+        data, tokenizer = self._tuning.data, self.tokenizer
+        with stage(_("conversations")) as report:
+            corpus = build_corpus(
+                data, self.folder("chat-corpus"), self.seed.split("chat"), on_progress=report
+            )
+            return build_shards(
+                self.recipe.shards,
+                corpus,
+                tokenizer,
+                self.folder("chat-shards"),
+                on_progress=report,
+            )
+
+    @functools.cached_property
+    def sft(self) -> Artifact:
+        """The model that chats."""
+        cfg, base, shards = self._tuning.train, self.base, self.chat_shards
+        probes = bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
+        with stage(_("fine-tuning")) as report:
+            return sft(
+                cfg,
+                base,
+                shards,
+                self.folder("sft"),
+                seed=self.recipe.seed,
+                probes=probes if cfg.eval_every else None,
+                on_step=_watch(report),
+            )
+
+    @property
+    def model(self) -> Artifact:
+        """The last model of the road."""
+        return self.base if self.recipe.sft is None else self.sft
+
+    @functools.cached_property
+    def report(self) -> Artifact:
+        """The last model's scores."""
+        model, cfg = self.model, self.recipe.eval
+        loaded = yaongi.load(model.path)
+        with stage(_("evaluation")) as report:
+            return evaluate(
+                loaded.lm,
+                loaded.tokenizer,
+                cfg,
+                self.folder("report"),
+                inputs=[model, self.shards, self.corpus],
+                seed=self.recipe.seed,
+                on_progress=report,
+            )
+
+    @property
+    def _tuning(self) -> Tuning:
+        if self.recipe.sft is None:
+            raise ConfigError("The recipe '{name}' has no section sft.", name=self.recipe.name)
+        return self.recipe.sft
+
+
+def _watch(report: Report) -> Callable[[Step], None]:
+    """Shows each training step: loss and speed."""
+
+    def on_step(step: Step) -> None:
+        speed = step.tokens / step.seconds
+        report(step.index / step.total, f"loss {step.loss:.3f} · {speed:,.0f} tok/s")
+
+    return on_step

@@ -1,0 +1,157 @@
+"""The verbs that run a recipe's road up to one stage; what comes before is made if missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yaongi.cli.console import emit
+from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
+from yaongi.cli.road import Road, make_recipe, read_recipe
+from yaongi.core.artifact import Ancestor, Artifact, open_artifact
+from yaongi.core.errors import ConfigError
+from yaongi.core.i18n import translate as _
+from yaongi.core.units import human_bytes
+
+
+def _summary(artifact: Artifact, as_json: bool) -> None:
+    m = artifact.manifest
+    size = human_bytes(sum(f.bytes for f in m.files.values()))
+    result = {"kind": m.kind, "path": str(artifact.path), "counts": m.counts, "metrics": m.metrics}
+    emit(result, f"{m.kind}: {artifact.path} ({size})", as_json)
+
+
+@click.group(help=_("Raw text to a corpus."))
+def data() -> None:
+    """Verbs of the data station."""
+
+
+@data.command(
+    "build",
+    help=_("Read the sources of a recipe, remove broken rows and duplicates, hold out validation."),
+    epilog=_("Example: yaongi data build recipes/korean-small.yaml --out runs/corpus"),
+)
+@recipe_argument
+@overrides_argument
+@out_option
+@json_option
+def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Make the corpus."""
+    _summary(_road(recipe, overrides, "corpus", out).corpus, as_json)
+
+
+@click.group(help=_("Train a tokenizer."))
+def tokenizer() -> None:
+    """Verbs of the text station."""
+
+
+@tokenizer.command(
+    "train",
+    help=_("Train a byte-level BPE tokenizer on a recipe's corpus, or on files."),
+    epilog=_("Example: yaongi tokenizer train --data texts/ --vocab-size 32768 --out runs/tok"),
+)
+@click.argument("recipe", type=click.Path(path_type=Path), required=False)
+@overrides_argument
+@click.option("--data", "paths", multiple=True, type=click.Path(path_type=Path),
+              help=_("Folder or file to learn from; repeatable. Instead of a recipe."))  # fmt: skip
+@click.option("--vocab-size", type=int, default=32_768, show_default=True)
+@out_option
+@json_option
+def tokenizer_train(
+    recipe: Path | None,
+    overrides: tuple[str, ...],
+    paths: tuple[Path, ...],
+    vocab_size: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the tokenizer."""
+    if recipe is not None and not paths:
+        road = _road(recipe, overrides, "tokenizer", out)
+    elif paths and recipe is None and out is not None:
+        road = _files_road(paths, vocab_size, out)
+    else:
+        raise ConfigError("Give a recipe, or --data PATH with --out DIR.")
+    _summary(road.tokenizer, as_json)
+
+
+def _files_road(paths: tuple[Path, ...], vocab_size: int, out: Path) -> Road:
+    """A road of one domain over files; its corpus goes beside the tokenizer."""
+    sources: list[dict[str, Any]] = [
+        {"path": str(path.resolve()), "domain": "text"} for path in paths
+    ]
+    settings = {
+        "name": "tokenizer",
+        "data": {"sources": sources},
+        "mix": {"text": 1.0},
+        "tokenizer": {"vocab_size": vocab_size},
+        "pretrain": {"model": {"preset": "5m", "vocab_size": vocab_size}},
+    }
+    at = {"tokenizer": out, "corpus": out.with_name(f"{out.name}-corpus")}
+    return Road(make_recipe(settings), at=at)
+
+
+@click.command(
+    help=_("Pretrain a recipe's model, from its corpus on."),
+    epilog=_("Example: yaongi pretrain recipes/korean-small.yaml pretrain.model=26m-mamba"),
+)
+@recipe_argument
+@overrides_argument
+@out_option
+@json_option
+def pretrain(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Make the base model."""
+    _summary(_road(recipe, overrides, "base", out).base, as_json)
+
+
+@click.command(
+    help=_("Fine-tune on a recipe's conversations: its own base model, or the one given."),
+    epilog=_("Example: yaongi sft recipes/korean-small.yaml --model runs/korean-small/26m/base"),
+)
+@recipe_argument
+@overrides_argument
+@click.option("--model", type=click.Path(path_type=Path), help=_("A base model to start from."))
+@out_option
+@json_option
+def sft(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    model: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the chat model."""
+    road = _road(recipe, overrides, "sft", out)
+    if model is not None:
+        base = open_artifact(model, ["base", "sft"])
+        road.base = base
+        road.tokenizer = _tokenizer_of(base)
+    _summary(road.sft, as_json)
+
+
+def _road(recipe: Path, overrides: tuple[str, ...], name: str, out: Path | None) -> Road:
+    return Road(read_recipe(recipe, overrides), at={name: out} if out else None)
+
+
+def _tokenizer_of(model: Artifact) -> Artifact:
+    """The tokenizer artifact a model was trained with.
+
+    Raises:
+        ConfigError: it is no longer where it was.
+    """
+
+    def find(node: Ancestor) -> Ancestor | None:
+        if node.kind == "tokenizer":
+            return node
+        return next((found for p in node.parents if (found := find(p))), None)
+
+    wanted = find(model.as_ancestor())
+    if wanted is None or not Path(wanted.path).is_dir():
+        raise ConfigError(
+            "The tokenizer {path} that {model} was trained with is not there.",
+            path=wanted.path if wanted else "?",
+            model=model.path,
+        )
+    return open_artifact(wanted.path, "tokenizer")

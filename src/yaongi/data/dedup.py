@@ -1,0 +1,68 @@
+"""Exact deduplication and the choice of validation documents, both by a digest of the content.
+
+A document counts as a copy when its characters agree after NFC and without white space (Korean
+spacing varies between copies). Digests have a fixed size, so a hundred million documents need
+few gigabytes, and the same digest decides what is held out: a document stays on its side when
+sources are added, and text is never on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from yaongi.core.seeds import Seed
+from yaongi.text.normalize import nfc
+
+DUPLICATE, TRAIN, VAL = 0, 1, 2
+
+
+class Held(NamedTuple):
+    """How much of every domain is held out: a share, between 1 and ``most`` documents."""
+
+    share: float
+    most: int
+
+
+def digest(text: str, seed: Seed) -> bytes:
+    """16 bytes that identify the content of ``text``; seeded, so each run holds out others."""
+    content = "".join(nfc(text).split()).encode()
+    return hashlib.blake2b(content, digest_size=16, key=seed.int63.to_bytes(8, "big")).digest()
+
+
+def assign(digests: np.ndarray, domains: np.ndarray, forms: np.ndarray, held: Held) -> np.ndarray:
+    """The side of every document: DUPLICATE, TRAIN or VAL.
+
+    A copy is a duplicate when an earlier document has the same content in the same form (a
+    conversation may also stand as plain text for pretraining). All copies of a held-out content
+    are held out, whatever their form or domain.
+
+    Args:
+        digests: (n, 2) uint64 from ``digest``.
+        domains, forms: (n,) small integers.
+    """
+    content = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
+    kept = _first_of_each(content, forms)
+    held_out = np.zeros(content.max(initial=-1) + 1, dtype=bool)
+    for domain in np.unique(domains):
+        members = np.flatnonzero(kept & (domains == domain))
+        held_out[content[members[_choose(digests[members, 0], held)]]] = True
+    sides = np.where(held_out[content], VAL, TRAIN)
+    return np.where(kept, sides, DUPLICATE).astype(np.uint8)
+
+
+def _first_of_each(content: np.ndarray, forms: np.ndarray) -> np.ndarray:
+    first = np.zeros(len(content), dtype=bool)
+    first[np.unique(np.stack([content, forms]), axis=1, return_index=True)[1]] = True
+    return first
+
+
+def _choose(keys: np.ndarray, held: Held) -> np.ndarray:
+    """Positions of the held-out ones: keys below the share of the key space."""
+    if held.share <= 0 or len(keys) < 2:
+        return np.zeros(0, dtype=np.int64)
+    order = np.argsort(keys, kind="stable")
+    below = int(np.count_nonzero(keys < np.uint64(min(held.share, 0.5) * 2.0**64)))
+    return order[: max(1, min(below, held.most))]

@@ -1,0 +1,303 @@
+"""Documents as token files: one flat memory-mapped array per split and domain, with offsets.
+
+Every document is stored as ``<|endoftext|>`` and then its tokens: the token *opens* a document.
+The opener of the next document is then what the last token predicts, so no target has to be left
+out at a boundary, and generation starts from ``<|endoftext|>``. The flat layout is nanoGPT's and
+Megatron's.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from datatrove.data import Document
+
+from yaongi.core.artifact import Artifact, draft, existing, open_artifact
+from yaongi.core.config import Config
+from yaongi.core.errors import DataError
+from yaongi.core.files import write_with
+from yaongi.data.corpus import SPLITS, Progress, domains_of, read_corpus
+from yaongi.data.mix import check_mix
+from yaongi.data.recognise import CHAT, PREFERENCE
+from yaongi.text.chat import encode_chat
+from yaongi.text.tokenizer import Tokenizer
+
+_LARGEST = {"uint16": 2**16, "uint32": 2**32}
+_BATCH_CHARS = 2_000_000
+_BATCH_DOCUMENTS = 1000
+
+
+class Encoded(NamedTuple):
+    """A document's tokens, and for a conversation which of them to learn (1) or not (0)."""
+
+    ids: Sequence[int]
+    mask: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class DocumentEncoder:
+    """Documents to tokens, and what shards need to know of the vocabulary.
+
+    Args:
+        encode: documents -> one Encoded each, without ``<|endoftext|>``.
+        token_bytes: UTF-8 bytes each id stands for, 0 for control tokens; its length is the
+            vocabulary size.
+        eot_id: opens every document.
+        pad_id: fills rows that are not full.
+    """
+
+    encode: Callable[[Sequence[Document]], list[Encoded]]
+    token_bytes: Sequence[int]
+    eot_id: int
+    pad_id: int
+
+
+def document_encoder(tokenizer: Tokenizer) -> DocumentEncoder:
+    """Encode text as it is, and conversations with the chat template."""
+
+    def encode(documents: Sequence[Document]) -> list[Encoded]:
+        plain = [d.text for d in documents if "messages" not in d.metadata]
+        texts = iter(tokenizer.encode_batch(plain))
+        return [
+            Encoded(*encode_chat(tokenizer, d.metadata["messages"]))
+            if "messages" in d.metadata
+            else Encoded(next(texts))
+            for d in documents
+        ]
+
+    sizes = [len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)]
+    return DocumentEncoder(encode, sizes, tokenizer.eot_id, tokenizer.pad_id)
+
+
+class ShardsConfig(Config):
+    """How tokens are stored.
+
+    Args:
+        dtype: ``auto`` is uint16 where the vocabulary fits.
+    """
+
+    dtype: Literal["auto", "uint16", "uint32"] = "auto"
+
+
+def build_shards(
+    cfg: ShardsConfig,
+    corpus: Artifact,
+    tokenizer: Artifact,
+    out: str | Path,
+    *,
+    encoder: DocumentEncoder | None = None,
+    on_progress: Progress | None = None,
+) -> Artifact:
+    """Encode a corpus into a ``shards`` artifact; an unchanged one is returned as it is.
+
+    Writes for each split and domain ``<domain>.tokens.bin`` and ``<domain>.offsets.npy``, with
+    ``<domain>.mask.bin`` where there are conversations, and ``token_bytes.npy`` once. Document i
+    is line i of the corpus file; preference rows stay in the corpus.
+
+    Args:
+        encoder: by default made from ``tokenizer``.
+    Raises:
+        DataError: the vocabulary does not fit the ``dtype`` asked for.
+    """
+    made: dict[str, Any] = {"config": cfg.as_json(), "parents": [corpus, tokenizer]}
+    if found := existing(out, "shards", **made):
+        return found
+    encoder = encoder or document_encoder(Tokenizer.load(tokenizer.path))
+    dtype = shard_dtype(cfg.dtype, len(encoder.token_bytes))
+    jobs = [(split, domain) for split in SPLITS for domain in domains_of(corpus, split)]
+    with draft(out, "shards", **made) as work:
+        _save(work.path / "token_bytes.npy", np.asarray(encoder.token_bytes, dtype=np.uint16))
+        domains: dict[str, dict[str, Any]] = {}
+        for i, (split, domain) in enumerate(jobs):
+            if on_progress:
+                on_progress(i / len(jobs), f"{split}/{domain}")
+            counts = _write_domain(work.path / split, domain, encoder, dtype, corpus)
+            if counts["documents"]:
+                domains.setdefault(domain, {})[split] = counts
+        return work.finish(
+            counts={
+                "vocab_size": len(encoder.token_bytes),
+                "eot_id": encoder.eot_id,
+                "pad_id": encoder.pad_id,
+                "dtype": dtype.name,
+                "tokens": sum(c["tokens"] for d in domains.values() for c in d.values()),
+                "domains": domains,
+            }
+        )
+
+
+def shard_dtype(asked: str, vocab_size: int) -> np.dtype[Any]:
+    """The integer type of a shard. Raises DataError when ``asked`` is too small for it."""
+    name = (
+        ("uint16" if vocab_size <= _LARGEST["uint16"] else "uint32") if asked == "auto" else asked
+    )
+    if vocab_size > _LARGEST[name]:
+        raise DataError(
+            "A vocabulary of {size} tokens does not fit the shard type {asked}, which holds "
+            "{most}. Use dtype uint32 or auto.",
+            size=vocab_size,
+            asked=name,
+            most=_LARGEST[name],
+        )
+    return np.dtype(name)
+
+
+def _write_domain(
+    folder: Path, domain: str, encoder: DocumentEncoder, dtype: np.dtype[Any], corpus: Artifact
+) -> dict[str, Any]:
+    """One domain of one split; ``folder`` is named after the split."""
+    forms = corpus.manifest.counts["domains"][domain][folder.name]["forms"]
+    folder.mkdir(exist_ok=True)
+    with _Writer(folder, domain, encoder, dtype, masked=CHAT in forms) as out:
+        for batch in _batches(read_corpus(corpus, folder.name, domain)):
+            for encoded in encoder.encode(batch):
+                out.add(encoded)
+    if not out.counts["documents"]:  # preference rows only
+        out.remove()
+    else:
+        _save(folder / f"{domain}.offsets.npy", np.asarray(out.offsets, dtype=np.int64))
+    return out.counts
+
+
+class _Writer:
+    """Appends documents to the files of one domain and counts them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        domain: str,
+        encoder: DocumentEncoder,
+        dtype: np.dtype[Any],
+        *,
+        masked: bool,
+    ) -> None:
+        self.opener, self.dtype = encoder.eot_id, dtype
+        self.sizes = np.asarray(encoder.token_bytes)
+        self.paths = [folder / f"{domain}.tokens.bin"]
+        if masked:
+            self.paths.append(folder / f"{domain}.mask.bin")
+        self.offsets = array("q", [0])
+        self.counts = {"documents": 0, "tokens": 0, "learnt": 0, "bytes": 0}
+
+    def __enter__(self) -> _Writer:
+        self._streams = [path.open("wb") for path in self.paths]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in self._streams:
+            stream.close()
+
+    def add(self, encoded: Encoded) -> None:
+        """Write one document with its opener."""
+        row = np.asarray([self.opener, *encoded.ids], dtype=self.dtype)
+        mask = np.ones(len(row), dtype=np.uint8)
+        if encoded.mask is not None:  # nor is the opener: a conversation ends with <|im_end|>
+            mask = np.asarray([0, *encoded.mask], dtype=np.uint8)
+        for stream, values in zip(self._streams, (row, mask), strict=False):
+            stream.write(values.tobytes())
+        self.offsets.append(self.offsets[-1] + len(row))
+        new = (1, len(row), int(mask.sum()), int(self.sizes[row].sum()))
+        for key, n in zip(self.counts, new, strict=True):
+            self.counts[key] += n
+
+    def remove(self) -> None:
+        """Take back files without documents."""
+        for path in self.paths:
+            path.unlink()
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Documents to encode together: enough to keep every core busy, few enough to hold."""
+    batch: list[Document] = []
+    chars = 0
+    for document in documents:
+        if document.metadata["form"] == PREFERENCE:
+            continue
+        batch.append(document)
+        chars += len(document.text)
+        if chars > _BATCH_CHARS or len(batch) == _BATCH_DOCUMENTS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            np.save(stream, values, allow_pickle=False)
+
+    write_with(path, fill)
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DomainShard:
+    """The tokens of one domain in one split, memory-mapped.
+
+    Attributes:
+        tokens: (n,) uint16 or uint32.
+        offsets: (documents + 1,) int64; document i is ``tokens[offsets[i]:offsets[i + 1]]``.
+        mask: (n,) uint8, 1 where a token is to be learnt; None: all of them.
+    """
+
+    domain: str
+    tokens: np.ndarray
+    offsets: np.ndarray
+    mask: np.ndarray | None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(documents,) int64 tokens of each document, its opener included."""
+        return np.diff(self.offsets)
+
+
+class Shards:
+    """A ``shards`` artifact, open for reading.
+
+    Args:
+        shards: the artifact, or its folder.
+    """
+
+    def __init__(self, shards: Artifact | str | Path) -> None:
+        self.artifact = shards if isinstance(shards, Artifact) else open_artifact(shards, "shards")
+        counts = self.artifact.manifest.counts
+        self.vocab_size: int = counts["vocab_size"]
+        self.eot_id: int = counts["eot_id"]
+        self.pad_id: int = counts["pad_id"]
+        self._domains: dict[str, Any] = counts["domains"]
+        self._dtype = np.dtype(counts["dtype"])
+        self.token_bytes: np.ndarray = np.load(
+            self.artifact.path / "token_bytes.npy", allow_pickle=False
+        )
+
+    def domains(self, split: str = "train") -> list[str]:
+        """The domains that have tokens in ``split``, sorted."""
+        return sorted(d for d, counts in self._domains.items() if split in counts)
+
+    def tokens(self, domain: str, split: str = "train") -> int:
+        """How many tokens there are."""
+        return self._domains.get(domain, {}).get(split, {}).get("tokens", 0)
+
+    def open(self, domain: str, split: str = "train") -> DomainShard:
+        """Map one domain into memory. Raises DataError when it has no tokens there."""
+        check_mix({domain: 1.0}, self.domains(split), where=f"{self.artifact.path}/{split}")
+        folder = self.artifact.path / split
+        mask = folder / f"{domain}.mask.bin"
+        return DomainShard(
+            domain,
+            _map(folder / f"{domain}.tokens.bin", self._dtype),
+            np.load(folder / f"{domain}.offsets.npy", allow_pickle=False),
+            _map(mask, np.dtype(np.uint8)) if mask.is_file() else None,
+        )
+
+
+def _map(path: Path, dtype: np.dtype[Any]) -> np.ndarray:
+    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)

@@ -1,0 +1,151 @@
+"""Files on this machine: one, a glob, or a folder with everything below it.
+
+A folder that holds tables (JSON lines, CSV, parquet) is read as tables, and text files in it are
+descriptions; a folder without tables is a tree of text files, each a document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from datatrove.data import Document
+
+from yaongi.core.errors import DataError, did_you_mean, nearest
+from yaongi.data.recognise import documents
+from yaongi.data.sources import Reading, Source, check_inside, locate
+from yaongi.data.sources.formats import KNOWN, TEXT_SUFFIXES, Opened, ReadRows, reader_of
+
+_WHOLE_HASH_BYTES = 256 * 2**20  # larger files are fingerprinted by samples
+_SAMPLE_BYTES = 2**20
+_ADVANCE_ROWS = 500
+
+
+class FilesSource(Source):
+    """Rows of files below ``data.root``.
+
+    Args:
+        path: a file, a folder, or a glob such as ``news/**/*.jsonl.zst``; relative to the root.
+    """
+
+    kind: str = "files"
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def read(self, reading: Reading) -> Iterator[Document]:
+        files, skipped = self._files(reading.root)
+        if skipped:
+            reading.warn(
+                f"{self.path}: {len(skipped)} files that are no rows were not read, "
+                f"e.g. {skipped[0].name}"
+            )
+        sizes = [file.stat().st_size + 1 for file in files]
+        read = 0
+        for file, size in zip(files, sizes, strict=True):
+            for share, document in _read_file(file, self.fields, reading):
+                reading.advance((read + share * size) / sum(sizes))
+                yield document
+            read += size
+
+    def fingerprint(self, root: Path) -> str:
+        digest = hashlib.sha256()
+        for file in self._files(root)[0]:
+            digest.update(f"{_label(file, root)}\0{file.stat().st_size}\0".encode())
+            _sample(file, digest)
+        return digest.hexdigest()
+
+    def _files(self, root: Path) -> tuple[list[Path], list[Path]]:
+        """The files to read, in order, and those of the folder that are left out."""
+        place = locate(self.path, root)
+        if any(c in self.path for c in "*?["):
+            base = Path(place.anchor) if place.is_absolute() else Path()
+            found = sorted(p for p in base.glob(str(place.relative_to(base))) if p.is_file())
+        elif place.is_dir():
+            found = sorted(p for p in place.rglob("*") if _is_visible_file(p, place))
+        elif place.is_file():
+            found = [place]
+            if reader_of(place) is None:
+                raise DataError(
+                    "{path} is no kind of file that can be read. Known: {known}.",
+                    path=place,
+                    known=KNOWN,
+                )
+        else:
+            raise _missing(place, root)
+        if not found and not root.is_dir():
+            raise _missing(place, root)
+        if not Path(self.path).expanduser().is_absolute():
+            for file in found:
+                check_inside(file, root)
+        return _choose(found, place)
+
+
+def _choose(found: list[Path], place: Path) -> tuple[list[Path], list[Path]]:
+    known = [file for file in found if reader_of(file)]
+    tables = [file for file in known if not set(file.suffixes) & set(TEXT_SUFFIXES)]
+    chosen = tables or known
+    if not chosen:
+        raise DataError(
+            "{path} holds no file that can be read ({n} others). Known: {known}.",
+            path=place,
+            n=len(found),
+            known=KNOWN,
+        )
+    return chosen, [file for file in found if file not in set(chosen)]
+
+
+def _read_file(
+    file: Path, fields: dict[str, str], reading: Reading
+) -> Iterator[tuple[float, Document]]:
+    """(share of the file read, document)."""
+    label = _label(file, reading.root)
+    read: ReadRows | None = reader_of(file)
+    assert read is not None
+    with Opened(file) as opened:
+        share = 0.0
+        made = documents(read(opened), fields, where=label, reject=reading.reject_row)
+        for n, document in enumerate(made):
+            if n % _ADVANCE_ROWS == 0:
+                share = opened.fraction()
+            yield share, document
+
+
+def _label(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
+
+
+def _is_visible_file(path: Path, folder: Path) -> bool:
+    return path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+
+
+def _missing(place: Path, root: Path) -> DataError:
+    if place.is_relative_to(root) and not root.is_dir():
+        return DataError(
+            "The data folder {root} does not exist. Set data.root in the recipe or YAONGI_DATA "
+            "to the folder that holds {path}.",
+            root=root,
+            path=place.relative_to(root),
+        )
+    siblings = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
+    near = nearest(place.name, siblings)
+    return DataError(
+        "There is no {path}. {help}",
+        path=place,
+        help=did_you_mean(str(place), [str(place.parent / near)]) if near else "",
+    )
+
+
+def _sample(file: Path, digest: hashlib._Hash) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        if size <= _WHOLE_HASH_BYTES:
+            while block := stream.read(_SAMPLE_BYTES):
+                digest.update(block)
+            return
+        for i in range(16):
+            stream.seek((size - _SAMPLE_BYTES) * i // 15)
+            digest.update(stream.read(_SAMPLE_BYTES))

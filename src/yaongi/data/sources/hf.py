@@ -1,0 +1,140 @@
+"""Data sets of the Hugging Face hub, streamed: ``hf:owner/name`` or ``hf:owner/name:config``.
+
+Nothing is downloaded whole. A lost connection is tried again from the row it broke at, and caps
+on rows and bytes keep a terabyte from arriving by mistake. A local folder in the hub's layout
+works by its path: ``hf:./my-data`` (below ``data.root``) or ``hf:/absolute/path``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datatrove.data import Document
+
+from yaongi.core.errors import CapabilityError, DataError, InputError
+from yaongi.core.units import ByteSize, Count
+from yaongi.data.recognise import COLUMNS, BrokenRow, Parsed, documents
+from yaongi.data.sources import Reading, Source, locate
+
+ATTEMPTS = 6
+FIRST_WAIT_S = 1.0
+_CLIENTS = ("httpx", "httpcore", "aiohttp", "requests", "urllib3")
+
+
+class HFSource(Source):
+    """A data set of the hub, or a local folder laid out like one.
+
+    Args:
+        path: ``hf:owner/name[:config]``, ``hf:./folder[:config]`` or ``hf:/folder[:config]``.
+        split: which split of it.
+        max_rows: stop after so many rows.
+        max_bytes: stop after so many bytes of text.
+    """
+
+    kind: str = "hf"
+    path: str
+    split: str = "train"
+    max_rows: Count | None = None
+    max_bytes: ByteSize = 10 * 10**9
+
+    @property
+    def name(self) -> str:
+        return self.path if self.path.startswith("hf:") else f"hf:{self.path}"
+
+    def read(self, reading: Reading) -> Iterator[Document]:
+        rows = self._rows(reading)
+        taken = 0
+        made = documents(rows, self.fields, where=self.name, reject=reading.reject_row)
+        for document in made:
+            taken += len(document.text.encode())
+            if taken > self.max_bytes:
+                reading.warn(f"{self.name}: stopped at max_bytes ({self.max_bytes})")
+                return
+            yield document
+            if self.max_rows:
+                reading.advance(int(document.id.rpartition(":")[2]) / self.max_rows)
+
+    def fingerprint(self, root: Path) -> str:
+        place, _ = self._target(root)
+        if not isinstance(place, Path):
+            return ""  # the hub is asked when it is read
+        digest = hashlib.sha256()
+        for file in sorted(p for p in place.rglob("*") if p.is_file()):
+            state = file.stat()
+            name = file.relative_to(place).as_posix()
+            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+        return digest.hexdigest()
+
+    def _target(self, root: Path) -> tuple[Path | str, str | None]:
+        """(local folder or name on the hub, config)."""
+        where, _, config = self.path.removeprefix("hf:").partition(":")
+        if not where.startswith(("/", "./", "../", "~")):
+            return where, config or None
+        place = locate(where, root)
+        if not place.is_dir():
+            raise DataError(
+                "There is no folder {path} (source {name}).", path=place, name=self.name
+            )
+        return place, config or None
+
+    def _rows(self, reading: Reading) -> Iterator[Parsed]:
+        """Rows by number from 1, tried again where the connection breaks."""
+        seen, failures = 0, 0
+        while True:
+            try:
+                for row in self._open(reading.root, seen):
+                    if seen == self.max_rows:
+                        reading.warn(f"{self.name}: stopped at max_rows ({self.max_rows})")
+                        return
+                    seen, failures = seen + 1, 0
+                    yield Parsed(seen, row)
+                return
+            except InputError:
+                raise
+            except Exception as error:
+                failures += 1
+                if not _is_transient(error) and seen:
+                    yield Parsed(seen + 1, BrokenRow("damaged file", str(error)))
+                    return
+                if not _is_transient(error) or failures == ATTEMPTS:
+                    raise self._unreadable(error, failures) from error
+                reading.warn(f"{self.name}: trying again after row {seen}: {error}")
+                time.sleep(FIRST_WAIT_S * 2 ** (failures - 1))
+
+    def _open(self, root: Path, skip: int) -> Any:
+        place, config = self._target(root)
+        stream = _datasets().load_dataset(str(place), config, split=self.split, streaming=True)
+        known = [c for c in stream.column_names or [] if c in {*COLUMNS, *self.fields.values()}]
+        if known:  # do not fetch pictures and embeddings that nobody reads
+            stream = stream.select_columns(known)
+        return stream.skip(skip) if skip else stream
+
+    def _unreadable(self, error: Exception, attempts: int) -> DataError:
+        return DataError(
+            "{name} (split {split}) cannot be read, tried {n} times: {reason}",
+            name=self.name,
+            split=self.split,
+            n=attempts,
+            reason=f"{type(error).__name__}: {error}",
+        )
+
+
+def _datasets() -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as error:
+        raise CapabilityError(
+            "Reading hf: sources needs the package 'datasets': pip install 'yaongi[hf]'"
+        ) from error
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether trying again may help: a network or disk hiccup, not a wrong name or file."""
+    if isinstance(error, (FileNotFoundError, PermissionError)):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.startswith(_CLIENTS)

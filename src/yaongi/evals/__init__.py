@@ -1,0 +1,1 @@
+"""How good a model is: tasks, their scores with intervals and baselines, and the report."""

@@ -1,0 +1,142 @@
+"""What an evaluation task is: settings that turn a model into scores.
+
+Every score carries what one needs to read it: how many items, a 95 % interval, what guessing
+would get, and what a simple baseline gets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from yaongi.core.artifact import Artifact
+from yaongi.core.config import Config, Registry
+from yaongi.core.errors import ConfigError
+from yaongi.core.seeds import Seed
+from yaongi.model.lm import LM
+from yaongi.text.tokenizer import Tokenizer
+
+Z95 = 1.959964
+"""The normal deviate of a two-sided 95 % interval."""
+
+Progress = Callable[[float | None, str], None]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number about a model.
+
+    Attributes:
+        name: unique in a report, e.g. ``bpb/ko`` or ``addition``.
+        better: which direction is good.
+        n: how many ``counted`` things the value is measured on.
+        low, high: 95 % interval; equal to value when it cannot be known (a single row).
+        chance: what a model that knows nothing would get.
+        baseline: what the method called ``baseline_name`` gets on the same items.
+        samples: a few items with the model's unedited answers.
+    """
+
+    name: str
+    value: float
+    unit: Literal["exact match", "bits per byte"]
+    better: Literal["higher", "lower"]
+    n: int
+    counted: Literal["items", "bytes"]
+    low: float
+    high: float
+    chance: float
+    baseline: float | None = None
+    baseline_name: str | None = None
+    samples: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a task looks at.
+
+    Attributes:
+        model: in eval mode, on its device.
+        inputs: artifacts by kind, e.g. the shards whose held-out part is measured.
+    """
+
+    model: LM
+    tokenizer: Tokenizer
+    inputs: Mapping[str, Artifact]
+    seed: Seed
+
+    def input(self, kind: str, task: str) -> Artifact:
+        """The artifact of a kind. Raises ConfigError when none was given."""
+        if kind not in self.inputs:
+            raise ConfigError(
+                "The task {task} needs a '{kind}' artifact; given: {given}.",
+                task=task,
+                kind=kind,
+                given=", ".join(sorted(self.inputs)) or "none",
+            )
+        return self.inputs[kind]
+
+
+class Task(Config):
+    """Settings of a task; ``run`` measures."""
+
+    kind: str = "bpb"
+
+    def run(self, subject: Subject) -> list[Score]:
+        """The scores of ``subject``.
+
+        Raises:
+            ConfigError: an artifact it needs was not given.
+            DataError: its items cannot be read.
+        """
+        raise NotImplementedError
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    Task,
+    {
+        "bpb": "yaongi.evals.tasks.bpb:BitsPerByte",
+        "synthetic": "yaongi.evals.tasks.synthetic:Synthetic",
+        "exact_match": "yaongi.evals.tasks.exact_match:ExactMatch",
+    },
+)
+TaskChoice = Annotated[Task, TASKS.field()]
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share, sensible also at 0 and 1 and for few items.
+
+    Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
+    """
+    share = successes / n
+    centre = share + Z95**2 / (2 * n)
+    half = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    scale = 1 + Z95**2 / n
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def ratio_interval(tops: Sequence[float], bottoms: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of sum(tops)/sum(bottoms) over independent rows.
+
+    Source: Cochran 1977, "Sampling Techniques", section 6.4 (ratio estimate).
+    """
+    n, total = len(tops), sum(bottoms)
+    ratio = sum(tops) / total
+    if n < 2:
+        return ratio, ratio
+    squares = sum((t - ratio * b) ** 2 for t, b in zip(tops, bottoms, strict=True))
+    half = Z95 * math.sqrt(n / (n - 1) * squares) / total
+    return ratio - half, ratio + half
+
+
+def majority(answers: Sequence[str]) -> float:
+    """The share of the most frequent answer: what always giving it would score."""
+    return Counter(answers).most_common(1)[0][1] / len(answers)
+
+
+def chance(answers: Sequence[str]) -> float:
+    """Expected share right when guessing evenly among the answers that occur."""
+    return 1 / len(set(answers))

@@ -1,0 +1,1 @@
+"""The tasks, one file each; ``evals.task.TASKS`` registers them."""

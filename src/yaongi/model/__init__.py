@@ -1,0 +1,1 @@
+"""The model: settings, layers by letter, presets, counting, loading and saving."""

@@ -1,0 +1,124 @@
+"""Letter ``*``: causal attention with grouped queries (Ainslie et al. 2023, arXiv:2305.13245).
+
+Positions by RoPE (Su et al. 2021, arXiv:2104.09864) or not at all (NoPE, as in Nemotron-H, where
+the Mamba layers carry them); optional RMSNorm of queries and keys as in Qwen3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from yaongi.model.layer import (
+    Context,
+    InitStreams,
+    Layer,
+    LayerAux,
+    LayerConfig,
+    LayerCount,
+    Linear,
+    RMSNorm,
+)
+
+
+class AttentionConfig(LayerConfig):
+    """Settings of ``*``.
+
+    Attributes:
+        rope_theta: base of the rotary angles; None leaves positions out (NoPE).
+        qk_norm: RMSNorm each query and key head before the rotation.
+    """
+
+    kind: str = "attention"
+    n_heads: int = Field(gt=0)
+    n_kv_heads: int = Field(gt=0)
+    head_dim: int = Field(gt=0)
+    rope_theta: float | None = Field(default=None, gt=1)
+    qk_norm: bool = False
+
+    def check(self, d_model: int) -> None:
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads})"
+            )
+        if self.rope_theta is not None and self.head_dim % 2:
+            raise ValueError(f"head_dim ({self.head_dim}) must be even for RoPE")
+
+    def build(self, d_model: int, norm_eps: float) -> AttentionLayer:
+        return AttentionLayer(self, d_model, norm_eps)
+
+    def count(self, d_model: int, context: int, cache_bytes: int = 2) -> LayerCount:
+        queries, keys = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        return LayerCount(
+            total=2 * d_model * (queries + keys) + (2 * self.head_dim if self.qk_norm else 0),
+            inactive=0,
+            mixing_flops=2 * queries * (context + 1),  # q k^T and p v over (context+1)/2 keys
+            state_bytes=2 * keys * context * cache_bytes,
+        )
+
+
+@dataclass
+class KVCache:
+    """Keys and values of the tokens so far: (B,H_kv,max_len,K), the first ``offset`` valid."""
+
+    k: Tensor
+    v: Tensor
+
+
+class AttentionLayer(Layer):
+    """See the module's text."""
+
+    def __init__(self, cfg: AttentionConfig, d_model: int, norm_eps: float) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.q_proj = Linear(d_model, cfg.n_heads * cfg.head_dim)
+        self.k_proj = Linear(d_model, cfg.n_kv_heads * cfg.head_dim)
+        self.v_proj = Linear(d_model, cfg.n_kv_heads * cfg.head_dim)
+        self.o_proj = Linear(cfg.n_heads * cfg.head_dim, d_model)
+        self.q_norm = RMSNorm(cfg.head_dim, norm_eps) if cfg.qk_norm else None
+        self.k_norm = RMSNorm(cfg.head_dim, norm_eps) if cfg.qk_norm else None
+
+    def forward(
+        self, x: Tensor, ctx: Context, state: KVCache | None = None
+    ) -> tuple[Tensor, KVCache | None, LayerAux | None]:
+        batch, length, _ = x.shape
+        q, k, v = (p(x).view(batch, length, -1, self.cfg.head_dim)
+                   for p in (self.q_proj, self.k_proj, self.v_proj))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q, ctx.kernels), self.k_norm(k, ctx.kernels)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        if self.cfg.rope_theta is not None:
+            cos, sin = ctx.rope(q, self.cfg.rope_theta)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if state is not None:
+            end = ctx.offset + length
+            state.k[:, :, ctx.offset : end] = k
+            state.v[:, :, ctx.offset : end] = v
+            k, v = state.k[:, :, :end].to(q.dtype), state.v[:, :, :end].to(q.dtype)
+        y = ctx.kernels.attention(q, k, v, ctx.mask, k.shape[2] == length)
+        y = y.transpose(1, 2).reshape(batch, length, -1)
+        return self.o_proj(y), state, None
+
+    def init_state(
+        self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device
+    ) -> KVCache:
+        shape = (batch, self.cfg.n_kv_heads, max_len, self.cfg.head_dim)
+        return KVCache(
+            torch.zeros(shape, dtype=dtype, device=device),
+            torch.zeros(shape, dtype=dtype, device=device),
+        )
+
+    def init_weights(self, generator: InitStreams, std: float, out_std: float) -> None:
+        for name in ("q_proj", "k_proj", "v_proj"):
+            generator.normal(name, getattr(self, name).weight, std)
+        generator.normal("o_proj", self.o_proj.weight, out_std)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (i, i + K/2) of x (B,H,T,K) by its angle; cos, sin (T,K) float32."""
+    first, second = x.chunk(2, -1)
+    turned = torch.cat([-second, first], -1)
+    return x * cos.to(x.dtype) + turned * sin.to(x.dtype)

@@ -1,0 +1,133 @@
+"""A model on disk: ``model.safetensors`` beside ``config.json``; no pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from yaongi.core.artifact import MANIFEST, open_artifact
+from yaongi.core.config import parse
+from yaongi.core.errors import CheckpointError
+from yaongi.core.files import read_json, write_json, write_with
+from yaongi.model.lm import LM, LMConfig
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_model(model: LM, folder: Path) -> None:
+    """Write weights and settings into ``folder``. A tied head is the embedding, stored once."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def fill(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+    write_with(folder / WEIGHTS, fill)
+    write_json(folder / CONFIG, model.cfg.as_json())
+
+
+def load_config(folder: str | Path) -> LMConfig:
+    """The settings of a saved model.
+
+    Raises:
+        CheckpointError: it needs a plug-in layer that the program has not imported.
+        ConfigError: the settings are not those of a model.
+    """
+    data: dict[str, Any] = read_json(Path(folder) / CONFIG)
+    for letter, settings in data.get("letters", {}).items():
+        module = str(settings.get("kind", "")).partition(":")[0]
+        if ":" in str(settings.get("kind", "")) and module not in sys.modules:
+            raise CheckpointError(
+                "{path} has layers '{letter}' of the plug-in {kind}. Loading a model never runs "
+                "code it names: import {module} first if you trust it.",
+                path=folder,
+                letter=letter,
+                kind=settings["kind"],
+                module=module,
+            )
+    return parse(LMConfig, data, where=str(Path(folder) / CONFIG))
+
+
+def load_model(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    verify: bool = False,
+) -> LM:
+    """Load a model for inference or further training, in eval mode.
+
+    Args:
+        dtype: of the floating weights; None keeps what was saved. Buffers of the router stay
+            float32.
+        verify: also compare every file with the hashes of the folder's manifest.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or a tensor is missing, unknown, or of
+            another shape; the message names it.
+    """
+    folder = Path(folder)
+    if verify and (folder / MANIFEST).is_file():
+        open_artifact(folder).verify()
+    with torch.device("meta"):
+        model = LM(load_config(folder))
+    tensors = read_tensors(folder / WEIGHTS)
+    _check(folder / WEIGHTS, model, tensors)
+    for name, parameter in model.named_parameters():
+        if dtype is not None and parameter.is_floating_point():
+            tensors[name] = tensors[name].to(dtype)
+    model.load_state_dict(tensors, assign=True)
+    return model.to(device).eval()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file.
+
+    Raises:
+        CheckpointError: missing, or not readable as safetensors (for example cut short).
+    """
+    if not path.is_file():
+        raise CheckpointError("{path} is missing.", path=path)
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            "{path} is not readable as safetensors ({reason}); found {bytes} bytes. "
+            "It may have been cut short.",
+            path=path,
+            reason=error,
+            bytes=path.stat().st_size,
+        ) from error
+
+
+def _check(path: Path, model: LM, tensors: dict[str, Tensor]) -> None:
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise CheckpointError(
+                "{path} lacks the tensor {name} {shape}.", path=path, name=name, shape=shape
+            )
+        found = tuple(tensors[name].shape)
+        if found != shape:
+            raise CheckpointError(
+                "{path}: the tensor {name} is {found}; the config expects {shape}.",
+                path=path,
+                name=name,
+                found=found,
+                shape=shape,
+            )
+    for name in tensors:
+        if name not in expected:
+            raise CheckpointError(
+                "{path} has a tensor {name} that the config knows nothing of.",
+                path=path,
+                name=name,
+            )

@@ -1,0 +1,164 @@
+"""Letter ``E``: a mixture of experts beside one shared expert.
+
+Sigmoid router with a selection bias updated by sign (DeepSeek-V3, arXiv:2412.19437, and Nemotron 3
+Nano, arXiv:2512.20848), or a softmax router (Qwen3-MoE); a small balance loss per sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yaongi.model.feedforward import FeedForward
+from yaongi.model.layer import Context, InitStreams, Layer, LayerAux, LayerConfig, LayerCount
+
+
+class MoEConfig(LayerConfig):
+    """Settings of ``E``.
+
+    Attributes:
+        d_ff: width of each routed expert; d_shared of the shared one, 0 for none.
+        router: how scores come from logits.
+        normalize: divide the chosen scores by their sum.
+        scale: multiplies the chosen weights.
+        bias_rate: step of the selection bias after each optimizer step; 0 turns it off.
+        balance: coefficient of the balance loss.
+    """
+
+    kind: str = "moe"
+    n_experts: int = Field(gt=0)
+    top_k: int = Field(gt=0)
+    d_ff: int = Field(gt=0)
+    d_shared: int = Field(default=0, ge=0)
+    activation: Literal["relu2", "swiglu"] = "relu2"
+    router: Literal["sigmoid", "softmax"] = "sigmoid"
+    normalize: bool = True
+    scale: float = Field(default=1.0, gt=0)
+    bias_rate: float = Field(default=1e-3, ge=0)
+    balance: float = Field(default=1e-4, ge=0)
+
+    def check(self, d_model: int) -> None:
+        if self.top_k > self.n_experts:
+            raise ValueError(
+                f"top_k ({self.top_k}) cannot be more than n_experts ({self.n_experts})"
+            )
+
+    def build(self, d_model: int, norm_eps: float) -> MoELayer:
+        return MoELayer(self, d_model)
+
+    def count(self, d_model: int, context: int, cache_bytes: int = 2) -> LayerCount:
+        matrices = 3 if self.activation == "swiglu" else 2
+        expert = matrices * d_model * self.d_ff
+        total = d_model * self.n_experts + self.n_experts * expert
+        total += matrices * d_model * self.d_shared
+        return LayerCount(total, (self.n_experts - self.top_k) * expert, 0.0, 0)
+
+
+class MoELayer(Layer):
+    """See the module's text."""
+
+    def __init__(self, cfg: MoEConfig, d_model: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.gate = Router(cfg, d_model)
+        self.experts = ExpertWeights(cfg, d_model)
+        self.shared_experts = (
+            FeedForward(d_model, cfg.d_shared, cfg.activation) if cfg.d_shared else None
+        )
+
+    def forward(
+        self, x: Tensor, ctx: Context, state: Any = None
+    ) -> tuple[Tensor, Any, LayerAux | None]:
+        scores = self.gate(x)
+        chosen, weights = self.gate.choose(scores)
+        bank = self.experts
+        y = ctx.kernels.experts(
+            x.flatten(0, 1),
+            chosen.flatten(0, 1),
+            weights.flatten(0, 1),
+            bank.up_proj,
+            bank.down_proj,
+            bank.gate_proj,
+        ).view_as(x)
+        if self.shared_experts is not None:
+            y = y + self.shared_experts.mix(x)
+        return y, state, self._aux(scores, chosen)
+
+    def _aux(self, scores: Tensor, chosen: Tensor) -> LayerAux:
+        """Counts (E,), and the balance loss E * sum_e f_e p_e of each row, averaged over rows.
+
+        A mean over rows, not over the batch, so that splitting a batch changes nothing.
+        """
+        hits = torch.zeros_like(scores).scatter_(-1, chosen, 1.0).sum(1)  # (B,E)
+        loss = None
+        if self.cfg.balance and self.training:
+            share = hits / (chosen.shape[1] * self.cfg.top_k)
+            mean = (scores / (scores.sum(-1, keepdim=True) + 1e-20)).mean(1)
+            loss = self.cfg.balance * self.cfg.n_experts * (share * mean).sum(-1).mean()
+        return LayerAux(loss, hits.sum(0))
+
+    def init_weights(self, generator: InitStreams, std: float, out_std: float) -> None:
+        generator.normal("gate", self.gate.weight, std)
+        with torch.no_grad():
+            self.gate.e_score_correction_bias.zero_()
+        bank = self.experts
+        generator.normal("experts.up_proj", bank.up_proj, std)
+        generator.normal("experts.down_proj", bank.down_proj, out_std)
+        if bank.gate_proj is not None:
+            generator.normal("experts.gate_proj", bank.gate_proj, std)
+        if self.shared_experts is not None:
+            self.shared_experts.init_weights(generator.child("shared_experts"), std, out_std)
+
+    @torch.no_grad()
+    def after_step(self, expert_counts: Tensor) -> None:
+        """Raise the bias of experts below the mean load, lower it above: ``rate * sign``."""
+        bias = self.gate.e_score_correction_bias
+        load = expert_counts.to(bias)
+        bias.add_(torch.sign(load.mean() - load), alpha=self.cfg.bias_rate)
+
+
+class Router(nn.Module):
+    """Scores in fp32: weight (E,D), and the bias (E,) that only takes part in choosing."""
+
+    e_score_correction_bias: Tensor
+
+    def __init__(self, cfg: MoEConfig, d_model: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.weight = nn.Parameter(torch.empty(cfg.n_experts, d_model))
+        self.register_buffer("e_score_correction_bias", torch.zeros(cfg.n_experts))
+
+    def parameter_roles(self) -> dict[str, str]:
+        """A router is no hidden matrix to an optimizer: its rows are scores' directions."""
+        return {"weight": "vector"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,T,D) -> scores (B,T,E) float32."""
+        logits = F.linear(x.float(), self.weight.float())
+        return logits.sigmoid() if self.cfg.router == "sigmoid" else logits.softmax(-1)
+
+    def choose(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The top_k experts of each token and their weights, (B,T,k) each."""
+        biased = scores.detach() + self.e_score_correction_bias
+        chosen = biased.topk(self.cfg.top_k, -1, sorted=False).indices
+        weights = scores.gather(-1, chosen)
+        if self.cfg.normalize:
+            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        return chosen, weights * self.cfg.scale
+
+
+class ExpertWeights(nn.Module):
+    """The experts' matrices, stacked: up (E,F,D), down (E,D,F), and for SwiGLU gate (E,F,D)."""
+
+    def __init__(self, cfg: MoEConfig, d_model: int) -> None:
+        super().__init__()
+        wide, narrow = (cfg.n_experts, cfg.d_ff, d_model), (cfg.n_experts, d_model, cfg.d_ff)
+        self.up_proj = nn.Parameter(torch.empty(wide))
+        self.down_proj = nn.Parameter(torch.empty(narrow))
+        self.gate_proj = (
+            nn.Parameter(torch.empty(wide)) if cfg.activation == "swiglu" else None
+        )

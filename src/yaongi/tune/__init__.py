@@ -1,0 +1,1 @@
+"""Teaching a base model to behave: supervised fine-tuning on conversations."""

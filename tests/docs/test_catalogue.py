@@ -1,0 +1,84 @@
+"""Every message of the source exists in Korean, with the same fields, and is compiled."""
+
+from __future__ import annotations
+
+import gettext
+import re
+import string
+from io import BytesIO
+from pathlib import Path
+
+import i18n
+import pytest
+from babel.messages.mofile import write_mo
+
+from yaongi.core.i18n import LOCALE_DIR, translate
+
+HELP = "run `make i18n`, then translate what it lists in " + str(i18n.PO.name)
+
+
+def fields(text: str) -> list[str]:
+    parts = string.Formatter().parse(text)
+    return sorted({f"{name}!{how}:{spec}" for _, name, spec, how in parts if name is not None})
+
+
+@pytest.fixture(scope="module")
+def ko() -> dict[str, str]:
+    return {str(m.id): str(m.string) for m in i18n.catalogue() if m.id}
+
+
+def test_every_message_of_the_source_is_in_the_catalogue(ko: dict[str, str]) -> None:
+    missing = {text: file for file, text in i18n.messages() if text not in ko}
+    assert not missing, HELP
+
+
+def test_the_catalogue_holds_nothing_the_source_no_longer_says(ko: dict[str, str]) -> None:
+    assert set(ko) - {text for _, text in i18n.messages()} == set(), HELP
+
+
+def test_every_message_is_translated() -> None:
+    assert [m.id for m in i18n.untranslated(i18n.catalogue())] == [], HELP
+
+
+def test_fields_agree(ko: dict[str, str]) -> None:
+    """A field missing in Korean hides a path; one too many is a KeyError in front of the user."""
+    filled = {e: k for e, k in ko.items() if k and not is_plain(e)}
+    assert {e: k for e, k in filled.items() if fields(e) != fields(k)} == {}
+
+
+def is_plain(text: str) -> bool:
+    """A message with braces that nobody formats."""
+    try:
+        list(string.Formatter().parse(text))
+    except ValueError:
+        return True
+    return False
+
+
+def test_korean_is_korean_and_ends_politely(ko: dict[str, str]) -> None:
+    """합니다체: a sentence that ends with a full stop ends in -다., -요., -오. or with a field."""
+    sentences = {k: v for k, v in ko.items() if v.endswith(".") and re.search(r"[가-힣]", v)}
+    rude = {k: v for k, v in sentences.items() if not re.search(r"(니다|시오|세요|\}|\)|`)\.$", v)}
+    assert len(sentences) > 40 and rude == {}
+
+
+def test_the_compiled_catalogue_is_of_this_source() -> None:
+    stream = BytesIO()
+    write_mo(stream, i18n.catalogue())
+    assert i18n.PO.with_suffix(".mo").read_bytes() == stream.getvalue(), HELP
+
+
+def test_the_program_speaks_korean(monkeypatch: pytest.MonkeyPatch, ko: dict[str, str]) -> None:
+    compiled = gettext.translation("yaongi", LOCALE_DIR, languages=["ko"])
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    message = "{path} is missing."
+    assert compiled.gettext(message) == ko[message] != message
+    assert translate(message, path="a.json") == ko[message].format(path="a.json")
+
+
+def test_extraction_sees_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extractor is what the other tests stand on."""
+    source = 'raise DataError("a {x} " "b", x=1)\nprint(_("c"))\nprint("no")\ntranslate("d", n=1)\n'
+    (tmp_path / "x.py").write_text(source)
+    monkeypatch.setattr(i18n, "SOURCE", tmp_path)
+    assert [text for _, text in i18n.messages()] == ["a {x} b", "c", "d"]

@@ -1,0 +1,254 @@
+"""Files of every kind, whole and damaged."""
+
+import csv
+import gzip
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from yaongi.core.config import parse
+from yaongi.core.errors import ConfigError, DataError
+from yaongi.data.sources import Reading, Rejected, Source, formats
+from yaongi.data.sources.files import FilesSource
+
+TEXTS = ["가각 힣", "ㅋㅋㅋ 漢字 🙂", "def f():\n    return 1", 'quote " and, comma']
+
+
+def write(path, texts=TEXTS):
+    """``texts`` as a file of the kind its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".parquet"):
+        pq.write_table(pa.table({"text": texts, "n": list(range(len(texts)))}), path)
+        return path
+    if ".csv" in path.name or ".tsv" in path.name:
+        stream = io.StringIO()
+        rows = csv.writer(stream, delimiter="\t" if ".tsv" in path.name else ",")
+        rows.writerows([["n", "text"], *enumerate(texts)])
+        data = stream.getvalue()
+    else:
+        data = "".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts)
+    path.write_bytes(pack(path.name, data.encode()))
+    return path
+
+
+def pack(name, data):
+    if name.endswith(".gz"):
+        return gzip.compress(data)
+    return zstandard.compress(data) if name.endswith(".zst") else data
+
+
+def read(root, path, **settings):
+    """(texts, rejected) of a files source."""
+    rejected: list[Rejected] = []
+    source = parse(FilesSource, {"path": path, **settings})
+    reading = Reading(root=root, reject=rejected.append)
+    return [d.text for d in source.read(reading)], rejected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.csv", "a.csv.gz", "a.tsv", "a.parquet"],
+)
+def test_every_kind_gives_the_same_texts(tmp_path, name):
+    write(tmp_path / name)
+    assert read(tmp_path, name) == (TEXTS, [])
+
+
+def test_frames_of_zstd_are_read_one_after_another(tmp_path):
+    (tmp_path / "a.jsonl.zst").write_bytes(
+        pack(".zst", b'{"text": "a"}\n') + pack(".zst", b'{"text": "b"}\n')
+    )
+    assert read(tmp_path, "a.jsonl.zst")[0] == ["a", "b"]
+
+
+def test_a_folder_is_read_in_order_and_below(tmp_path):
+    for name, text in (("b.jsonl", "둘"), ("a/z.jsonl", "하나"), (".hidden/c.jsonl", "숨김")):
+        write(tmp_path / "in" / name, [text])
+    (tmp_path / "in" / "README.md").write_text("이것은 설명", "utf-8")
+    warnings = []
+    source = FilesSource(path="in")
+    reading = Reading(root=tmp_path, warn=warnings.append)
+    assert [d.text for d in source.read(reading)] == ["하나", "둘"]
+    assert "README.md" in warnings[0]
+
+
+def test_a_tree_of_texts_gives_a_document_per_file(tmp_path):
+    for name in ("a.txt", "sub/b.md", "c.txt.gz"):
+        path = tmp_path / "t" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pack(name, f"문서 {name}\n\n끝".encode("utf-8-sig")))
+    assert read(tmp_path, "t")[0] == [
+        f"문서 {name}\n\n끝" for name in ("a.txt", "c.txt.gz", "sub/b.md")
+    ]
+
+
+def test_a_long_text_is_cut_at_blank_lines_and_nothing_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "TEXT_PIECE_BYTES", 1000)
+    text = "".join(f"{i}번째 문단입니다. 가나다라마바사.\n\n" for i in range(200))
+    (tmp_path / "book.txt").write_text(text, "utf-8")
+    pieces, _ = read(tmp_path, "book.txt")
+    assert len(pieces) > 5 and "".join(pieces) == text
+    assert all(piece.endswith("\n\n") for piece in pieces)
+
+
+def test_a_glob(tmp_path):
+    for name in ("ko_1.jsonl", "ko_2.jsonl", "en_1.jsonl"):
+        write(tmp_path / name, [name])
+    assert read(tmp_path, "ko_*.jsonl")[0] == ["ko_1.jsonl", "ko_2.jsonl"]
+    assert read(tmp_path, f"{tmp_path}/en*.jsonl")[0] == ["en_1.jsonl"]
+
+
+def test_fields_are_mapped(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"body": "본문", "title": "x"}\n', "utf-8")
+    assert read(tmp_path, "a.jsonl", fields={"text": "body"})[0] == ["본문"]
+    with pytest.raises(ConfigError, match="Did you mean 'text'"):
+        parse(FilesSource, {"path": "a.jsonl", "fields": {"txt": "body"}})
+
+
+def test_broken_rows_are_kept_aside_and_the_rest_is_used(tmp_path):
+    lines = [
+        b'{"text": "\xea\xb0\x80"}',
+        b"{not json",
+        b'{"text": "\xff\xfe"}',
+        b"[1, 2]",
+        b"",
+        b'{"text": "' + b"[" * 100_000,
+        b'{"text": ""}',
+        '\ufeff{"text": "나"}'.encode(),
+    ]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    texts, rejected = read(tmp_path, "a.jsonl")
+    assert texts == ["가", "나"]
+    assert [(r.line, r.reason) for r in rejected] == [
+        (2, "not JSON"),
+        (3, "not UTF-8"),
+        (4, "not a JSON object"),
+        (6, "not JSON"),
+        (7, "text is empty"),
+    ]
+    assert rejected[0].row == "{not json" and max(len(r.row) for r in rejected) <= 4000
+
+
+def test_nesting_and_numbers_that_break_parsers(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        '{"text": ' + "[" * 200_000 + "\n" + '{"text": ' + "9" * 10_000 + '}\n{"text": "가"}\n'
+    )
+    texts, rejected = read(tmp_path, "a.jsonl")
+    assert texts == ["가"] and [r.reason for r in rejected] == ["not JSON", "not JSON"]
+
+
+def test_a_line_without_end_is_skipped_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MAX_LINE_BYTES", 1000)
+    rows = ['{"text": "가"}', '{"text": "' + "x" * 700_000 + '"}', '{"text": "나"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows), "utf-8")
+    texts, rejected = read(tmp_path, "a.jsonl")
+    assert texts == ["가", "나"]
+    assert [(r.line, r.reason) for r in rejected] == [(2, "line too long")]
+
+
+def test_csv_rows_of_the_wrong_shape(tmp_path):
+    data = 'text,n\n가,1\n나\n"두\n줄",2\n'.encode() + b"\xff,3\n" + "끝,4\n".encode()
+    (tmp_path / "a.csv").write_bytes(data)
+    texts, rejected = read(tmp_path, "a.csv")
+    assert texts == ["가", "두\n줄", "끝"]
+    assert [(r.line, r.reason) for r in rejected] == [
+        (3, "wrong number of columns"),
+        (6, "not UTF-8"),
+    ]
+
+
+def test_a_csv_cell_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MAX_LINE_BYTES", 500)
+    (tmp_path / "a.csv").write_text("text\n가\n" + '"' + "x\n" * 400 + "나\n", "utf-8")
+    texts, rejected = read(tmp_path, "a.csv")
+    assert texts[0] == "가" and "not CSV" in [r.reason for r in rejected]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.parquet"])
+def test_a_file_cut_short_is_noticed(tmp_path, name):
+    path = write(tmp_path / name, [f"{i} " + "가나다라" * 50 for i in range(3000)])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    _, rejected = read(tmp_path, name)
+    assert [r.reason for r in rejected] == ["damaged file"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.csv.zst", "a.txt.gz"])
+def test_a_bomb_stops(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(formats, "FREE_EXPANSION_BYTES", 2**20)
+    (tmp_path / name).write_bytes(pack(name, b"\0" * (50 * 2**20)))
+    with pytest.raises(DataError, match=rf"{name} unpacks to more than"):
+        read(tmp_path, name)
+
+
+def test_parquet_with_bytes_that_are_no_text(tmp_path):
+    texts = pa.array([b"ok", b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    assert [r.reason for r in read(tmp_path, "a.parquet")[1]] == ["not UTF-8"]
+
+
+@pytest.mark.parametrize("path", ["../secret.jsonl", "link.jsonl", "a/../../secret.jsonl"])
+def test_no_way_out_of_the_root(tmp_path, path):
+    secret = write(tmp_path / "secret.jsonl")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link.jsonl").symlink_to(secret)
+    with pytest.raises(DataError, match="leads out of the data folder"):
+        read(root, path)
+    assert read(root, str(secret))[0] == TEXTS  # absolute: the user means it
+
+
+def test_a_folder_with_a_link_out_of_the_root(tmp_path):
+    secret = write(tmp_path / "secret.jsonl")
+    root = tmp_path / "root"
+    write(root / "a" / "a.jsonl")
+    (root / "a" / "b.jsonl").symlink_to(secret)
+    with pytest.raises(DataError, match="leads out"):
+        read(root, "a")
+
+
+def test_missing_things_are_named(tmp_path):
+    write(tmp_path / "news.jsonl")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "cat.png").write_bytes(b"x")
+    for path, message in [
+        ("newz.jsonl", "Did you mean"),
+        ("empty", "holds no file that can be read"),
+        ("pictures", r"\(1 others\)"),
+        ("*.parquet", "holds no file"),
+        ("pictures/cat.png", "no kind of file"),
+    ]:
+        with pytest.raises(DataError, match=message) as error:
+            FilesSource(path=path).fingerprint(tmp_path)
+        assert error.value.exit_code == 2
+    with pytest.raises(DataError, match=r"YAONGI_DATA"):
+        FilesSource(path="x/a.jsonl").fingerprint(tmp_path / "nowhere")
+
+
+def test_the_fingerprint_follows_the_content(tmp_path):
+    path = write(tmp_path / "a.jsonl", ["가"])
+    before = FilesSource(path="a.jsonl").fingerprint(tmp_path)
+    assert before == FilesSource(path="a.jsonl").fingerprint(tmp_path)
+    write(path, ["나"])
+    assert FilesSource(path="a.jsonl").fingerprint(tmp_path) != before
+
+
+def test_plain_strings_and_kinds():
+    from yaongi.data.corpus import CorpusConfig
+
+    cfg = parse(
+        CorpusConfig,
+        {"sources": ["a/b.jsonl", "hf:owner/name:config", {"path": "hf:o/n", "max_rows": "2K"}]},
+    )
+    assert [s.kind for s in cfg.sources] == ["files", "hf", "hf"]
+    assert [s.name for s in cfg.sources] == ["a/b.jsonl", "hf:owner/name:config", "hf:o/n"]
+    assert all(isinstance(s, Source) for s in cfg.sources)
+    with pytest.raises(ConfigError, match="'files'"):
+        parse(CorpusConfig, {"sources": [{"kind": "fils", "path": "x"}]})
+    with pytest.raises(ConfigError, match="cannot be a domain"):
+        parse(CorpusConfig, {"sources": [{"path": "x", "domain": "../ko"}]})
