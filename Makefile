@@ -18,7 +18,7 @@ CPU_ONLY = $(shell [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null
 	&& echo --extra-index-url https://download.pytorch.org/whl/cpu)
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile=steady
 
 .PHONY: help quickstart install dev test lint bench docs i18n constraints clean
 

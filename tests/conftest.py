@@ -7,6 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Bare pytest explores new examples; `make test` repeats the same ones. Shared cores have no pace.
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("explore")
 
 # Set before any test module imports torch or asks for a message, and inherited by subprocesses.
 os.environ["YAONGI_LANG"] = "en"

@@ -66,10 +66,12 @@ def test_the_installed_versions_are_the_pinned_ones() -> None:
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "PYTHON", "VENV", "MINUTES")
+    mine = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
         ["make", *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**mine, **environment},
         capture_output=True,
         text=True,
         check=False,

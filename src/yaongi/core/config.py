@@ -239,7 +239,7 @@ def _yaml_reason(error: YAMLError) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError("{path} is not UTF-8 text.", path=path) from error
 

@@ -33,7 +33,8 @@ class Seed:
     def int63(self) -> int:
         """This stream as a non-negative 63-bit integer, e.g. for ``torch.Generator``."""
         text = "\x1f".join([str(self.root), *(f"{type(p).__name__}:{p}" for p in self.path)])
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        data = text.encode("utf-8", "surrogatepass")  # file names on disk may be no Unicode
+        return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
 
     def numpy(self) -> np.random.Generator:
         """A counter-based numpy generator (Philox: stable across platforms)."""

@@ -266,35 +266,45 @@ def _split(staged: _Staging, sides: np.ndarray, folder: Path, progress: Progress
 
 
 def _counts(staged: _Staging, sides: np.ndarray) -> dict[str, Any]:
-    domain, form, source = (np.asarray(x) for x in (staged.domain, staged.form, staged.source))
-    size = np.asarray(staged.bytes)
     copies = sides == DUPLICATE
-    counts: dict[str, Any] = {
+    domains = {name: _domain_counts(staged, sides, name) for name in sorted(staged.domains)}
+    unheld = [name for name, counts in domains.items() if not counts["val"]["documents"]]
+    return {
         "documents": int(np.count_nonzero(~copies)),
         "duplicates": int(np.count_nonzero(copies)),
-        "broken": dict(sum((s["broken"] for s in staged.sources), Counter())),
-        "domains": {},
-        "sources": {},
-        "warnings": staged.warnings,
+        "broken": dict(sum((entry["broken"] for entry in staged.sources), Counter())),
+        "domains": domains,
+        "sources": _source_counts(staged, copies),
+        "warnings": staged.warnings
+        + [f"no document of the domain '{name}' is held out" for name in unheld],
     }
-    for d, name in sorted(enumerate(staged.domains), key=lambda pair: pair[1]):
-        counts["domains"][name] = {"duplicates": int(np.count_nonzero(copies & (domain == d)))}
-        for split, side in zip(SPLITS, (TRAIN, VAL), strict=True):
-            there = (domain == d) & (sides == side)
-            counts["domains"][name][split] = {
-                "documents": int(np.count_nonzero(there)),
-                "bytes": int(size[there].sum()),
-                "forms": _tally(form[there], staged.forms),
-            }
-        if not counts["domains"][name]["val"]["documents"]:
-            counts["warnings"].append(f"no document of the domain '{name}' is held out")
+
+
+def _domain_counts(staged: _Staging, sides: np.ndarray, domain: str) -> dict[str, Any]:
+    form, size = np.asarray(staged.form), np.asarray(staged.bytes)
+    of_domain = np.asarray(staged.domain) == staged.domains.index(domain)
+    counts: dict[str, Any] = {"duplicates": int(np.count_nonzero(of_domain & (sides == DUPLICATE)))}
+    for split, side in zip(SPLITS, (TRAIN, VAL), strict=True):
+        there = of_domain & (sides == side)
+        counts[split] = {
+            "documents": int(np.count_nonzero(there)),
+            "bytes": int(size[there].sum()),
+            "forms": _tally(form[there], staged.forms),
+        }
+    return counts
+
+
+def _source_counts(staged: _Staging, copies: np.ndarray) -> dict[str, Any]:
+    domain, size = np.asarray(staged.domain), np.asarray(staged.bytes)
+    counts: dict[str, Any] = {}
     for i, entry in enumerate(staged.sources):
-        there = (source == i) & ~copies
-        counts["sources"][_unique(entry["name"], counts["sources"])] = {
+        of_source = np.asarray(staged.source) == i
+        there = of_source & ~copies
+        counts[_unique(entry["name"], counts)] = {
             "licence": entry["licence"],
             "rows": entry["rows"],
             "broken": dict(entry["broken"]),
-            "duplicates": int(np.count_nonzero((source == i) & copies)),
+            "duplicates": int(np.count_nonzero(of_source & copies)),
             "documents": _tally(domain[there], staged.domains),
             "bytes": int(size[there].sum()),
         }

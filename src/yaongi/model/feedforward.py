@@ -21,6 +21,7 @@ from yaongi.model.layer import (
     LayerCount,
     Linear,
 )
+from yaongi.ops.activation import squared_relu
 
 Activation = Literal["relu2", "swiglu", "gelu"]
 
@@ -58,7 +59,7 @@ class FeedForward(Layer):
         elif self.activation == "gelu":
             h = F.gelu(h)
         else:
-            h = F.relu(h).square()
+            h = squared_relu(h)
         return self.down_proj(h)
 
     def init_weights(self, generator: InitStreams, std: float, out_std: float) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from yaongi.core.artifact import MANIFEST, Artifact, draft, existing
@@ -47,6 +47,12 @@ class PretrainConfig(TrainConfig):
     """Settings of pretraining: those of every training, and the model's shape."""
 
     model: Annotated[LMConfig, BeforeValidator(_model)]
+
+    @model_validator(mode="after")
+    def _has_a_budget(self) -> PretrainConfig:
+        if self.steps is None and self.tokens is None and self.minutes is None:
+            raise ValueError("give a budget: steps, tokens or minutes")
+        return self
 
 
 def pretrain(

@@ -194,14 +194,16 @@ def test_settings_are_checked():
             parse(CorpusConfig, wrong)
 
 
-def test_progress_only_moves_forward(folder):
+def test_progress_only_moves_forward(folder, monkeypatch):
+    monkeypatch.setattr("yaongi.data.corpus._NOTE_EVERY", 20)
     seen = []
     cfg = parse(CorpusConfig, {"root": str(folder), "sources": BOTH})
     build_corpus(
         cfg, folder / "corpus", Seed(0), on_progress=lambda f, note: seen.append((f, note))
     )
     fractions = [f for f, _ in seen]
-    assert fractions == sorted(fractions) and fractions[-1] <= 1
+    assert fractions == sorted(fractions) and 0.9 < fractions[-1] <= 1
+    assert len(set(fractions)) > 10
     assert {"ko.jsonl", "en.jsonl"} <= {note for _, note in seen}
 
 

@@ -106,10 +106,14 @@ def connection(monkeypatch):
     monkeypatch.setattr(hf.time, "sleep", waits.append)
 
     def use(every):
+        opened: list[Flaky] = []
+
         class Library:
             @staticmethod
             def load_dataset(*_args, **_settings):
-                return Flaky(every)
+                opened.append(Flaky(every))
+                assert len(opened) < 20, "never gets further"
+                return opened[-1]
 
         monkeypatch.setattr(hf, "_datasets", lambda: Library)
 

@@ -250,7 +250,7 @@ def test_a_full_disk_leaves_a_run_that_continues(inputs, whole, tmp_path, monkey
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"steps": None}, "no budget"),
+    [({"steps": None}, "give a budget"),
      ({"tokens": "1M"}, "one budget"),
      ({"batch_tokens": 100}, "multiple of seq_len"),
      ({"model": "27m"}, "Did you mean '26m'"),

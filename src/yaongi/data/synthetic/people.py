@@ -142,3 +142,4 @@ class Cast:
     other: Person
     named: Person | None = None
     bare: str = ""
+    friend_bare: str = ""

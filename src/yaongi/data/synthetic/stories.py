@@ -29,14 +29,13 @@ from yaongi.data.synthetic.people import (
 )
 from yaongi.data.synthetic.template import (
     AND,
-    BUT,
     CASUAL,
     FORMAL,
     PLAIN,
     POLITE,
     SINCE,
     WHILE,
-    Node,
+    Line,
     Scene,
     Word,
 )
@@ -84,41 +83,41 @@ class Arc:
 _ANYTIME = "morning noon evening night"
 ARCS = {
     "find": Arc("kid kid adult animal", "things:find", ("", ""), {"go": "out"}, """
-        open=find.want find.why?70 feel=worry,sad?60 place=p?85 look?50 find.search detail=way?20 spot
+        open=find.want find.why?70 feel=worry,sad?60 place=p?85 look?50 find.search detail=way?45 spot
         find.search?40 para find.clue travel=q look?30 feel=nervous,curious?25 spot find.done
-        react=joy,relief para find.after?70 detail=meal?20 end"""),
+        react=joy,relief para find.after?70 detail=supper?20 end"""),
     "errand": Arc("kid kid", "goods:", ("own", ""), {
         "go": "out prep", "at": "shop", "back": "out carry goods"}, """
-        open=errand.want errand.go?70 detail=way?40 travel=p look?60 para trouble=at errand.done?90
-        errand.twist?30 trouble=back:homeward para errand.home react=proud,joy?60 detail=meal?20 end
+        open=errand.want errand.go?70 detail=way?60 travel=p look?60 para trouble=at errand.done?90
+        errand.twist?30 trouble=back:homeward para errand.home react=proud,joy?60 detail=supper?20 end
         """),
     "gift": Arc("kid kid adult", "things:gift", ("own", ""), {
         "go": "out prep", "at": "shop", "back": "out carry thing"}, """
-        open=gift.want gift.idea?80 travel=p look?50 para trouble=at gift.buy detail=way?20
-        trouble=back:homeward para gift.done gift.react react=joy,proud?60 detail=meal?15 end"""),
+        open=gift.want gift.idea?80 travel=p look?50 para trouble=at gift.buy detail=way?45
+        trouble=back:homeward para gift.done gift.react react=joy,proud?60 detail=supper?15 end"""),
     "make": Arc("kid adult animal", "makes:", ("own", ""), {"make": "make in", "go": "out"}, """
         open=make.want make.ready?80 detail=home?40 trouble=go:make.out steps para trouble=make
         make.last?60 make.done react=proud,joy para make.share end""", _ANYTIME),
     "learn": Arc("kid kid adult animal", "skills:", ("own", ""), {"learn": "learn"}, """
-        open=learn.want place=p?80 look?50 learn.try?80 para trouble=learn detail=meal?20 para
+        open=learn.want place=p?80 look?50 learn.try?80 para trouble=learn detail=lunch?20 para
         learn.done learn.react?80 react=proud,joy end"""),
     "rescue": Arc("kid kid adult", "creatures:", ("out", ""), {"go": "out"}, """
-        open=rescue.find detail=way?20 rescue.state react=pity?70 rescue.first para
+        open=rescue.find detail=way?45 rescue.state react=pity?70 rescue.first para
         trouble=go:rescue.out rescue.help?70 rescue.done react=relief,joy?60 rescue.after
-        detail=meal?15 end"""),
+        detail=supper?15 end"""),
     "quarrel": Arc("kid kid animal", "things:find", ("", ""), {"go": "out"}, """
-        open=quarrel.cause react=angry,sad quarrel.fight para quarrel.alone detail=home?30
+        open=quarrel.cause react=angry,sad quarrel.fight para quarrel.alone detail=home?45
         quarrel.alone?40 react=lonely,shame quarrel.step para trouble=go:quarrel.out quarrel.sorry
         react=relief,joy quarrel.after end"""),
-    "trip": Arc("kid kid adult animal", "none:", ("", "out"), {
+    "trip": Arc("kid kid adult animal", "none:", ("near", "far"), {
         "go": "out prep", "back": "out carry"}, """
-        open=trip.want trip.pack?60 detail=way?60 para travel=q trip.see detail=way?40 trip.see?60
-        react=joy,surprise para trouble=back:homeward trip.home?70 detail=meal?20 end"""),
+        open=trip.want trip.pack?60 detail=way?60 para travel=q trip.see detail=way?60 trip.see?60
+        react=joy,surprise para trouble=back:homeward trip.home?70 detail=supper?20 end"""),
     "grow": Arc("kid kid adult", "plants:", ("own", ""), {"grow": "grow"}, """
-        open=grow.want grow.plant grow.talk?60 grow.days detail=way?15 para trouble=grow grow.talk?30
-        grow.days?40 para grow.done react=proud,joy detail=meal?15 end"""),
+        open=grow.want grow.plant grow.talk?60 grown detail=way?40 para trouble=grow grow.talk?30
+        grown?40 para grow.done react=proud,joy detail=supper?15 end"""),
     "show": Arc("kid kid adult", "skills:show", ("show", ""), {"show": "show"}, """
-        open=show.want show.ready show.ready?30 detail=home?30 react=nervous?50 para place=p?0 show.go
+        open=show.want show.ready show.ready?30 detail=home?45 react=nervous?50 para place=p?0 show.go
         look?50 trouble=show show.done react=proud,joy,relief?70 para show.after end"""),
     "deliver": Arc("kid adult animal", "things:deliver", ("", ""), {"go": "out carry thing"}, """
         open=deliver.want deliver.carry?70 detail=way?50 para travel=q look?40 deliver.done
@@ -128,27 +127,28 @@ ARCS = {
         react=worry,tired?40 trouble=go:fix.out fix.turn para fix.done react=proud,joy fix.after?70
         end""", _ANYTIME),
     "mystery": Arc("kid kid adult", "mysteries:", ("own", ""), {"go": "out"}, """
-        open=mystery.want mystery.guess react=fear,curious?60 detail=home?20 para mystery.plan?70
+        open=mystery.want mystery.guess react=fear,curious?60 detail=home?40 para mystery.plan?70
         trouble=go:mystery.out mystery.act mystery.wait?60 react=fear,nervous?40 para mystery.done
         react=surprise,relief mystery.after end""", "evening night"),
-    "friend": Arc("kid kid animal", "things:gift", ("out", ""), {"go": "out"}, """
+    "friend": Arc("kid kid animal", "things:gift", ("near", ""), {"go": "out"}, """
         open=friend.want friend.shy react=lonely,nervous?30 para trouble=go:friend.out friend.chance
-        friend.talk friend.play?80 detail=way?30 react=joy para friend.after end"""),
+        friend.talk friend.play?80 detail=way?50 react=joy para friend.after end"""),
     "memory": Arc("kid", "things:find", ("home", ""), {}, """
         open=memory.want look?60 memory.find detail=home?60 react=curious?40 para memory.ask memory.tell
-        react=thanks,surprise para memory.after detail=meal?20 end""", _ANYTIME),
+        react=thanks,surprise para memory.after detail=supper?20 end""", _ANYTIME),
     "work": Arc("adult", "jobs:", ("own", ""), {}, """
-        open=work.want work.day?70 look?60 detail=meal?30 para work.trouble react=worry,tired?70
-        work.turn detail=home?30 work.done para work.praise react=proud,thanks end""", me=False),
+        open=work.want work.day?70 look?60 detail=lunch?40 para work.trouble react=worry,tired?70
+        work.turn detail=home?45 work.done para work.praise react=proud,thanks end""", me=False),
     "feast": Arc("animal", "food:", ("", ""), {}, """
-        open=feast.want detail=home?30 feast.ask feast.refuse para feast.turn react=lonely,shame,sad?70
-        para feast.done react=joy,thanks detail=meal?30 end""", me=False),
+        open=feast.want detail=home?45 feast.ask feast.refuse para feast.turn react=lonely,shame,sad?70
+        para feast.done react=joy,thanks detail=supper?30 end""", me=False),
 }  # fmt: skip
 
 SEASONS = ("spring", "summer", "autumn", "winter")
 PARTS = ("morning", "noon", "evening", "night")
 _EVENTS = tuple(map(Word, ("학예회", "노래자랑", "장기 자랑", "마을 축제", "발표회", "재능 대회",
                            "단풍 축제", "어울림 한마당")))  # fmt: skip
+_EATABLE = ("시장", "빵집", "방앗간", "떡집", "과일 가게", "분식집")
 _GIFT_SHOPS = {
     "book": ("책방",), "knit": ("시장",), "wear": ("시장",), "write": ("문구점", "책방"),
     "toy": ("문구점", "골동품 가게"), "metal": ("골동품 가게", "시장"), "music": ("골동품 가게",),
@@ -278,6 +278,8 @@ def _base_tags(plot: Plot) -> set[str]:
         tags.add("b")
     if plot.me:
         tags.add("me")
+    if plot.me and plot.register == POLITE:
+        tags.add("humble")
     return tags
 
 
@@ -370,16 +372,17 @@ def _own_places(subject: Any, hero: str, tag: str) -> tuple[str, ...]:
 def _place_for(
     rng: random.Random, lex: Lexicon, tag: str, own: tuple[str, ...], hero: str, season: str
 ) -> Place | None:
+    rule_free = hero == "adult" and lex.places[own[0]].word.text != "교실" if own else False
     if own and tag == "own":
         place = lex.places[_pick(rng, own)]
-        return place if hero in place.tags or hero == "adult" else None
+        return place if hero in place.tags or rule_free else None
     options = _places(hero, "" if tag == "own" else tag, season)
     return _pick(rng, options) if options else None
 
 
 JOIN = 0.4  # how often a sentence runs on into the next where it can
 _VERBS = ("open", "detail", "travel", "look", "feel", "react", "trouble", "steps", "end", "para",
-          "spot")  # fmt: skip
+          "spot", "grown")  # fmt: skip
 _STARTS = ('"', "그런데", "하지만", "그러나", "그때", "마침", "드디어", "결국", "그 순간", "그날", "아뿔싸")
 
 
@@ -390,12 +393,12 @@ class Sentence:
     text: str
     tail: Callable[[int], str] | None
     link: tuple[int, ...]
-    topic: str
+    topic: str  # what it begins with when it is about the hero, else ""
+    hero: bool  # it ends being about the hero
 
-    @property
-    def joinable(self) -> bool:
-        """Whether another sentence may run on into this one."""
-        return bool(self.link) and not self.text.startswith(_STARTS)
+    def follows(self, before: Sentence) -> bool:
+        """Whether ``before`` may run on into this one."""
+        return bool(self.link) and before.hero and not self.text.startswith(_STARTS)
 
 
 def _ended(text: str, tail: Callable[[int], str] | None, how: int) -> str:
@@ -420,6 +423,7 @@ class Teller:
         self.lex = lexicon()
         self.cast = _cast(plot, rng, self.lex)
         self.paragraphs: list[list[Sentence]] = [[]]
+        self.stage = 0
         self.scene = Scene(
             rng, self.lex.pools, plot.register, tags=_base_tags(plot),
             speech=speaks_politely, named=self.cast.named,
@@ -435,6 +439,8 @@ class Teller:
         if self.plot.letter:
             self._farewell()
         text = "\n".join(self._joined(p) for p in self.paragraphs if p)
+        if self.plot.letter:
+            text = text.removesuffix(".")  # it ends in a signature
         return Story(text, self.plot, self.cast)
 
     def beat(self, beat: str) -> None:
@@ -452,15 +458,26 @@ class Teller:
 
     def say(self, pool: str, before: str = "", link: tuple[int, ...] = (AND,)) -> None:
         """One line of ``pool``; ``link`` is how the sentence before may be joined to it."""
-        self.tell(self.scene.pools[pool].pick(self.scene).open, before, link)
+        self.tell(self.scene.pools[pool].pick(self.scene), before, link)
 
-    def tell(self, node: Node, before: str = "", link: tuple[int, ...] = (AND,)) -> None:
+    def tell(self, line: Line, before: str = "", link: tuple[int, ...] = (AND,)) -> None:
         """One line as one or more sentences."""
         scene = self.scene
         scene.tail = None
-        raw = f"{before} {node(scene)}"
-        text = " ".join(raw.split()) + (" " if raw[-1] == " " else "")
-        self.paragraphs[-1].append(Sentence(text, scene.tail, link, scene.slots["a"]["은"]))
+        raw = f"{before} {line.open(scene)}"
+        text = " ".join(raw.split())
+        if text and raw[-1] == " ":
+            text += " "
+        hero = scene.slots["a"]
+        if link == (AND,) and not line.leads:
+            link = ()
+        topic = hero["은"] if line.leads else ""
+        self.paragraphs[-1].append(Sentence(text, scene.tail, link, topic, scene.topic is hero))
+
+    def aside(self) -> None:
+        """What was told last is not about the hero, so nothing is joined to it."""
+        last = self.paragraphs[-1][-1]
+        self.paragraphs[-1][-1] = replace(last, hero=False)
 
     def _joined(self, sentences: list[Sentence]) -> str:
         """A paragraph: some sentences run on into the next with -고, -아서, -는데, -지만."""
@@ -472,7 +489,7 @@ class Teller:
             if run:
                 text = text.removeprefix(this.topic).lstrip()
             joins = (
-                after is not None and this.tail is not None and run < 2 and after.joinable
+                after is not None and this.tail is not None and not run and after.follows(this)
                 and len(text) + len(after.text) < 64 and self.rng.random() < JOIN
             )  # fmt: skip
             how = _pick(self.rng, after.link) if after is not None and joins else self.plot.register
@@ -500,9 +517,9 @@ class Teller:
         line = scene.pools[want].pick(scene)
         when = f"{scene.line('when')}, " if line.leads and chance > 0.3 else ""
         scene.topic = None if when else scene.topic
-        self.tell(line.open, when, (WHILE,))
+        self.tell(line, when, ())
         if "b" in scene.tags and self.plot.arc not in ("quarrel", "friend", "trip") and chance > 0.75:
-            self.say("friendin")
+            self.say("friendin", link=())
 
     def _open_tale(self, want: str, chance: float) -> None:
         self.say("intro")
@@ -513,7 +530,8 @@ class Teller:
         self.say(want, link=())
 
     def _detail(self, kind: str) -> None:
-        self.say(f"detail.{kind}", link=(WHILE, AND))
+        self.say(f"detail.{kind}", link=())
+        self.aside()
 
     def _para(self, _: str) -> None:
         if self.paragraphs[-1] and self.rng.random() < 0.6:
@@ -543,7 +561,8 @@ class Teller:
         return self.plot.first if slot == "p" else self.plot.second
 
     def _look(self, _: str) -> None:
-        self.say("look", link=(WHILE, AND))
+        self.say("look", link=(WHILE,))
+        self.aside()
 
     def _feel(self, names: str) -> None:
         self._emotion(names.split(","), "feel", (AND,))
@@ -558,7 +577,7 @@ class Teller:
         feeling = scene.line(f"feel.{name}")
         scene.verbs["em"] = feeling
         scene.tags.discard("emadj")
-        if stems(feeling.rpartition(" ")[2]).adjective:
+        if " " not in feeling and stems(feeling).adjective:
             scene.tags.add("emadj")
         if pool == "feel" and "k" not in scene.verbs:
             pool, link = "react", (SINCE, AND)
@@ -580,19 +599,27 @@ class Teller:
             scene.tags.add("kverb")
         if lead:
             self.say(lead)
-        self.say(f"{trouble.name}.event", link=(WHILE, BUT))
+        self.say(f"{trouble.name}.event", link=(WHILE,) if phase in ("go", "back") else ())
         if self.rng.random() < 0.7 * self.length:
             self._feel(",".join(trouble.feelings))
         self.say(f"{trouble.name}.{self.plot.turn}")
         if trouble.name == "rain":
             scene.tags -= {"fine", "cloudy"}
 
+    def _grown(self, _: str) -> None:
+        """The next stage of growth, as long as there is one."""
+        growth = self.plot.subject.growth
+        if self.stage < len(growth):
+            self.scene.verbs["growth"] = growth[self.stage]
+            self.stage += 1
+            self.say("grow.days")
+
     def _steps(self, _: str) -> None:
         self.say("make.steps")
 
     def _end(self, _: str) -> None:
         if self.rng.random() < 0.75:
-            self.say("moral")
+            self.say("moral", link=())
 
     def _arrive(self, place: Place) -> None:
         scene = self.scene
@@ -611,11 +638,14 @@ class Teller:
         cast = self.cast
         scene.slots |= {
             "a": cast.hero, "b": cast.friend, "f": cast.family, "o": cast.other,
-            "e": helper(scene.tags, rng), "an": Word(cast.bare), "w": _pick(rng, _EVENTS),
+            "e": helper(scene.tags, rng), "an": Word(cast.bare), "bn": Word(cast.friend_bare), "me": cast.named or cast.hero,
+            "w": _pick(rng, _EVENTS),
             "x": plot.item, "xm": plot.item, "m": plot.item, "food": plot.item,
             "q": plot.second.word, "qm": _pick(rng, plot.second.looks),
         }  # fmt: skip
         self._arrive(plot.first)
+        if plot.first.word.text in _EATABLE:
+            scene.tags.add("eat")
         bind = _BINDERS.get(type(plot.subject))
         if bind:
             bind(self, plot.subject)
@@ -634,14 +664,15 @@ class Teller:
             self.say("letter.polite")
 
     def _farewell(self) -> None:
-        self.say("letter.bye" if self.plot.register == CASUAL else "letter.byepolite")
+        self.paragraphs.append([])
+        self.say("letter.bye" if self.plot.register == CASUAL else "letter.byepolite", link=())
 
 
 def _cast(plot: Plot, rng: random.Random, lex: Lexicon) -> Cast:
     named = None
     if plot.hero == "animal":
         hero, friend, other = (_beast(rng, a.name) for a in plot.kinds)
-        bare = hero.text
+        bare, second = hero.text, friend.text
     elif plot.hero == "adult":
         bare, second, third = rng.sample(lex.adults, 3)
         hero, friend, other = grown(bare), grown(second), grown(third)
@@ -651,10 +682,10 @@ def _cast(plot: Plot, rng: random.Random, lex: Lexicon) -> Cast:
     if plot.me:
         named = hero
         hero = Narrator(humble=plot.register == POLITE)
-    return Cast(hero, friend, family(plot.hero, rng), other, named, bare)
+    return Cast(hero, friend, family(plot.hero, rng), other, named, bare, second)
 
 
-_EPITHETS = ("아기", "꼬마", "욕심 많은", "겁 많은", "마음씨 고운", "호기심 많은", "느긋한", "수다쟁이")
+_EPITHETS = ("아기", "꼬마", "막내")
 
 
 def _beast(rng: random.Random, kind: str) -> Person:
@@ -663,7 +694,8 @@ def _beast(rng: random.Random, kind: str) -> Person:
 
 def _bind_thing(teller: Teller, thing: Thing) -> None:
     scene = teller.scene
-    scene.slots["xm"] = _pick(teller.rng, thing.looks)
+    own = thing.looks if teller.plot.arc in ("gift", "deliver") else thing.looks + thing.worn
+    scene.slots["xm"] = _pick(teller.rng, own) if own else thing.word
     scene.slots["why"] = thing.why
     scene.tags |= thing.tags & {"food", "paper", "knit", "music", "toy", "break", "soft"}
 
@@ -712,7 +744,7 @@ def _bind_plant(teller: Teller, plant: Plant) -> None:
     scene, rng = teller.scene, teller.rng
     i = teller.plot.variant % len(plant.wrongs)
     scene.verbs |= {
-        "plantact": plant.planting, "growth": _pick(rng, plant.growth), "wrong": plant.wrongs[i],
+        "plantact": plant.planting, "wrong": plant.wrongs[i],
         "remedy": plant.remedies[i], "harvest": plant.harvest,
     }  # fmt: skip
 

@@ -163,7 +163,7 @@ class Pool:
         return scene.rng.choice(fresh or fits)
 
 
-def read_pools(rows: Iterable[str]) -> dict[str, Pool]:
+def read_pools(rows: Iterable[str], synonyms: Synonyms | None = None) -> dict[str, Pool]:
     """Pools from text: ``== name`` opens one, every further line is an alternative, # comments."""
     found: dict[str, list[Line]] = {}
     name = ""
@@ -172,8 +172,42 @@ def read_pools(rows: Iterable[str]) -> dict[str, Pool]:
         if row.startswith("=="):
             name = row[2:].strip()
         elif row and not row.startswith("#"):
-            found.setdefault(name, []).append(read_line(row))
+            for line in _split(row):
+                text = synonyms.widen(line) if synonyms else line
+                found.setdefault(name, []).append(read_line(text))
     return {name: Pool(name, lines) for name, lines in found.items()}
+
+
+def _split(row: str) -> list[str]:
+    """``tag: (a|b|c)`` as three lines, so that one story does not use the same one twice."""
+    match = re.fullmatch(r"((?:[a-z!_ ]+: )?)\(([^()<>\[\]]*)\)", row)
+    return [match[1] + branch for branch in match[2].split("|")] if match else [row]
+
+
+class Synonyms:
+    """Words that may stand for each other; ``widen`` turns each occurrence into a choice."""
+
+    def __init__(self, rows: Iterable[str]) -> None:
+        self.words: dict[str, str] = {}
+        self.predicates: dict[str, str] = {}
+        for row in rows:
+            first, *others = (cell.strip() for cell in row.split("|"))
+            if first[0] == "[":
+                self.predicates[first] = f"[{'|'.join([first[1:-1], *others])}]"
+            else:
+                self.words[first] = f"({'|'.join([first, *others])})"
+        words = "|".join(sorted(map(re.escape, self.words), key=len, reverse=True))
+        self.word = re.compile(rf"(?<![^ (|])(?:{words})(?![^ )|,])")
+
+    def widen(self, row: str) -> str:
+        """``row`` with choices for the words it knows."""
+        parts = re.split(r"(\[[^\[\]]*\])", row)
+        for i, part in enumerate(parts):
+            if i % 2:
+                parts[i] = self.predicates.get(part, part)
+            else:
+                parts[i] = self.word.sub(lambda match: self.words[match[0]], part)
+        return "".join(parts)
 
 
 _CONDITION = re.compile(r"((?:!?[a-z][a-z0-9_]* ?)+): ")
@@ -426,4 +460,5 @@ def _spoken(scene: Scene, words: Node, speaker: str, listener: str) -> str:
     text = " ".join(words(scene).split())
     if hero is not None:
         slots["a"] = hero
+    text = text.replace("이야요", "이에요").replace("야요", "예요")  # 거야 + 요 is 거예요
     return text if text[-1] in ".?!" else text + "."

@@ -10,7 +10,14 @@ import functools
 from dataclasses import dataclass
 from importlib import resources
 
-from yaongi.data.synthetic.template import Node, Pool, Word, compile_text, read_pools
+from yaongi.data.synthetic.template import (
+    Node,
+    Pool,
+    Synonyms,
+    Word,
+    compile_text,
+    read_pools,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Thing:
     word: Word
     tags: frozenset[str]
     looks: tuple[Word, ...]
+    worn: tuple[Word, ...]  # looks that nobody would give away or buy
     why: Word
 
 
@@ -155,10 +163,10 @@ class Lexicon:
 def lexicon() -> Lexicon:
     """Read once per process (a fraction of a second)."""
     names = _sections("names.txt")
-    troubles, trouble_pools = _troubles()
-    pools = read_pools(
-        row for name in ("common", "arcs", "mood", "details") for row in _rows(f"{name}.txt")
-    )
+    synonyms = Synonyms(_rows("synonyms.txt"))
+    troubles, trouble_pools = _troubles(synonyms)
+    files = ("common", "arcs", "mood", "details")
+    pools = read_pools((row for name in files for row in _rows(f"{name}.txt")), synonyms)
     return Lexicon(
         places={r[0]: _place(r) for r in _table("places.txt", 5)},
         things=tuple(_thing(r) for r in _table("objects.txt", 5)),
@@ -219,8 +227,10 @@ def _place(r: list[str]) -> Place:
 
 
 def _thing(r: list[str]) -> Thing:
-    looks = tuple(Word(f"{look} {r[0]}") for look in _list(r[2]))
-    return Thing(Word(r[0]), _tags(r[1]), looks, Word(r[4]))
+    looks = [look for look in _list(r[2]) if look[0] != "-"]
+    worn = [look[1:] for look in _list(r[2]) if look[0] == "-"]
+    fresh, used = (tuple(Word(f"{x} {r[0]}") for x in part) for part in (looks, worn))
+    return Thing(Word(r[0]), _tags(r[1]), fresh, used, Word(r[4]))
 
 
 def _make(r: list[str]) -> Make:
@@ -254,13 +264,13 @@ def _animal(row: str) -> Animal:
     return Animal(name, f"{gait} {verb}", Word(food))
 
 
-def _troubles() -> tuple[dict[str, Trouble], dict[str, Pool]]:
+def _troubles(synonyms: Synonyms) -> tuple[dict[str, Trouble], dict[str, Pool]]:
     troubles: dict[str, Trouble] = {}
     pools: dict[str, Pool] = {}
     for block in "\n".join(_rows("troubles.txt")).split("## ")[1:]:
         head, *rows = block.splitlines()
         name, needs, causes, feelings = (cell.strip() for cell in head.split("|"))
-        found = read_pools(rows)
+        found = read_pools(rows, synonyms)
         troubles[name] = Trouble(
             name,
             frozenset(t for t in needs.split() if t[0] != "!"),

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 1 << 22  # logits in memory at a time; fewer make the matrix products slower
+# logits in memory at a time: as much as a CPU's cache or a GPU's spare memory bears
+CHUNK_ELEMENTS = {"cpu": 1 << 21}
+CHUNK_ELEMENTS_ELSEWHERE = 1 << 26
+MIN_TOKENS = 128  # fewer make the matrix products slow
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -24,20 +27,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         losses: list[Tensor] = []
-        size = max(1, CHUNK_ELEMENTS // w.shape[0])
-        for start in range(0, hidden.shape[0], size):
+        size = _chunk_tokens(hidden, weight)
+        logits = torch.empty(size, len(w), dtype=hidden.dtype, device=hidden.device)
+        e = logits if hidden.dtype == torch.float32 else torch.empty_like(logits).float()
+        for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             h, t, k = hidden[part], targets[part, None], weights[part, None]
-            logits = torch.mm(h, w.mT)
-            top, p = logits.amax(-1, keepdim=True).float(), logits.float().softmax(-1)
-            # log of the partition function from the likeliest token, whose p cannot underflow
-            log_z = top - p.amax(-1, keepdim=True).log()
-            losses.append(((log_z - logits.gather(1, t).float()) * k).sum())
+            torch.mm(h, w.mT, out=logits[: len(h)])
+            top = logits[: len(h)].amax(-1, keepdim=True).float()
+            picked = logits[: len(h)].gather(1, t).float()
+            p = torch.sub(logits[: len(h)], top, out=e[: len(h)]).exp_()
+            z = p.sum(-1, keepdim=True)
+            losses.append(((z.log() + top - picked) * k).sum())
             if need:
-                p.scatter_add_(1, t, p.new_full((1, 1), -1.0).expand(len(t), 1))
-                g = p.to(hidden.dtype)
-                grad_hidden[part] = torch.mm(g, w) * k.to(h.dtype)
-                grad_weight += torch.mm(g.mT, h * k.to(h.dtype))
+                # the gradient's 1/z and weight go to the narrow factors of both products
+                p.scatter_add_(1, t, -z)
+                scale = (k / z).to(h.dtype)
+                g = p.to(h.dtype)
+                torch.mul(torch.mm(g, w), scale, out=grad_hidden[part])
+                _accumulate(grad_weight, g.mT, h * scale)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return torch.stack(losses).sum() if losses else grad_weight.new_zeros(())
 
@@ -46,6 +54,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden, grad_weight = ctx.saved_tensors
         scale: Tensor = grads[0]
         return grad_hidden * scale.to(grad_hidden.dtype), grad_weight * scale, None, None
+
+
+def _chunk_tokens(hidden: Tensor, weight: Tensor) -> int:
+    elements = CHUNK_ELEMENTS.get(hidden.device.type, CHUNK_ELEMENTS_ELSEWHERE)
+    return min(max(1, len(hidden)), max(MIN_TOKENS, elements // len(weight)))
+
+
+def _accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, in float32 whatever the factors are."""
+    if left.dtype == torch.float32:
+        total.addmm_(left, right)
+    else:
+        total += torch.mm(left, right)
 
 
 def linear_cross_entropy_chunked(

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from yaongi.ops.backend import Backend, Op, anywhere
+from yaongi.ops.backend import Backend, Op, anywhere, only
+from yaongi.ops.norm.blocked import gated_rms_norm_blocked, rms_norm_blocked
 from yaongi.ops.norm.fused import rms_norm_fused
 from yaongi.ops.norm.reference import gated_rms_norm_reference, rms_norm_reference
 
@@ -16,10 +17,15 @@ GatedNormFunction = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
 RMS_NORM: Op[NormFunction] = Op(
     "rms_norm",
     [
+        Backend("blocked", rms_norm_blocked, only("cpu")),
         Backend("torch", rms_norm_fused, anywhere),
         Backend("reference", rms_norm_reference, anywhere),
     ],
 )
 GATED_RMS_NORM: Op[GatedNormFunction] = Op(
-    "gated_rms_norm", [Backend("reference", gated_rms_norm_reference, anywhere)]
+    "gated_rms_norm",
+    [
+        Backend("blocked", gated_rms_norm_blocked, only("cpu")),
+        Backend("reference", gated_rms_norm_reference, anywhere),
+    ],
 )

@@ -6,6 +6,7 @@ pass written out: it keeps the states between blocks and recomputes everything q
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CHUNK = 64  # balances the quadratic part (tokens x CHUNK) against the states (tokens x P N / CHUNK)
+
+BLOCK_ELEMENTS = int(__import__('os').environ.get('BE', 1 << 17))
 
 
 def ssd_chunked(
@@ -124,60 +127,102 @@ class _Chunked(torch.autograd.Function):
         before: Tensor | None,
         state: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        groups = b.shape[2]
-        k = _decays(dt, a, groups, docs, before)
-        xf, bf, cf = x.float(), _by_group(b), _by_group(c)
-        xh = _by_head(xf, groups)
-        xd = _contiguous_mul(xh, k.steps[..., None])
-        fed = xd.mT @ (bf * k.to_end[..., None])  # (B,c,G,R,P,N)
-        first = torch.zeros_like(fed[:, 0]) if state is None else state.view_as(fed[:, 0])
-        starts, h = _recur(first, fed, k.carry[..., None, None])
-        y = (cf @ bf.mT * k.seen * k.between.exp_()) @ xd
-        y = _add_bmm(y, cf * k.from_start[..., None], starts.mT)
-        out = torch.empty_like(xf)
-        torch.addcmul(y, xh, d.view(groups, -1, 1, 1), out=_by_head(out, groups))
-        ctx.save_for_backward(x, dt, a, b, c, d, docs, before, starts, h, out)
-        return out, h.flatten(1, 2)
+        batch, length, heads, width = x.shape
+        n = b.shape[3]
+        y = torch.empty(x.shape, device=x.device)
+        starts = torch.empty(batch, length // CHUNK + 1, heads, width, n, device=x.device)
+        starts[:, 0] = 0 if state is None else state
+        for rows in _row_blocks(x):
+            _forward(*_take(rows, x, dt), a, *_take(rows, b, c), d,
+                     *_take(rows, docs, before), starts[rows], y[rows])
+        ctx.save_for_backward(x, dt, a, b, c, d, docs, before, starts, y)
+        return y, starts[:, -1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        x, dt, a, b, c, d, docs, before, starts, end, y = ctx.saved_tensors
-        dy, dend = grads
-        groups = b.shape[2]
-        k = _decays(dt, a, groups, docs, before)
-        xf, bf, cf = x.float(), _by_group(b), _by_group(c)
-        xh = _by_head(xf, groups)
-        xd = _contiguous_mul(xh, k.steps[..., None])
-        dyh = _by_head(dy, groups).contiguous()
-        # states: from the outputs that read them, then back through the recurrence
-        read = _contiguous_mul(dyh, k.from_start[..., None])
-        dstarts = read.mT @ cf
-        dfed, dfirst = _recur_back(dend.view_as(end), dstarts, k.carry[..., None, None])
-        # inside the chunk
-        scores = cf @ bf.mT * k.seen
-        decay = k.between.exp_()
-        dxd = (scores * decay).mT @ dyh
-        dxd = _add_bmm(dxd, bf * k.to_end[..., None], dfed.mT)
-        dscores = ((dyh @ xd.mT).mul_(decay)).sum(3, keepdim=True) * k.seen
-        dc = dscores @ bf + (read @ starts).sum(3, keepdim=True)
-        db = dscores.mT @ cf + ((xd * k.to_end[..., None]) @ dfed).sum(3, keepdim=True)
-        # y depends on the log decays only through exp(total_l - total_s): a query's exponent gets
-        # dy y, a key's loses dx x, and the end of the chunk stands for everything carried on
-        dyx = (dy * xf).sum(-1)
-        dyy = _by_head(((dy * y).sum(-1) - d * dyx)[..., None], groups)[..., 0]
-        dxx = (dxd * xh).sum(-1)
-        dtotal = dyy - k.steps * dxx
-        ends = torch.cat([starts[:, 1:], end[:, None]], 1)
-        dtotal[..., -1] += (dfed * ends).sum((-1, -2))
-        dlog = dtotal.flip(-1).cumsum(-1).flip(-1)
-        ddt = _by_time((dxx + a.view(groups, -1, 1) * dlog)[..., None])[..., 0]
-        da = (k.steps * dlog).sum((0, 1, 4)).flatten()
-        dx = torch.empty_like(xf)
-        torch.mul(dxd, k.steps[..., None], out=_by_head(dx, groups))
-        dx.addcmul_(dy, d[:, None])
-        db, dc = (_by_time(t).to(b.dtype) for t in (db, dc))
-        dstate = dfirst.flatten(1, 2) if ctx.needs_input_grad[8] else None
-        return dx.to(x.dtype), ddt, da, db, dc, dyx.sum((0, 1)), None, None, dstate
+        x, dt, a, b, c, d, docs, before, starts, y = ctx.saved_tensors
+        dx, ddt, db, dc = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (x, dt, b, c))
+        da, dd = torch.zeros_like(a), torch.zeros_like(d)
+        dstate = torch.empty_like(starts[:, 0])
+        for rows in _row_blocks(x):
+            part_a, part_d = _backward(
+                *_take(rows, x, dt), a, *_take(rows, b, c), d, *_take(rows, docs, before),
+                starts[rows], y[rows], grads[0][rows], grads[1][rows],
+                (dx[rows], ddt[rows], db[rows], dc[rows], dstate[rows]),
+            )
+            da += part_a
+            dd += part_d
+        needed = dstate if ctx.needs_input_grad[8] else None
+        return dx, ddt, da, db, dc, dd, None, None, needed
+
+
+def _take(rows: slice, *tensors: Tensor | None) -> list[Any]:
+    return [None if t is None else t[rows] for t in tensors]
+
+
+def _row_blocks(x: Tensor) -> Iterator[slice]:
+    """Rows of the batch that fit the cache together; all of them where that is no matter."""
+    size = x.shape[0]
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        size = max(1, BLOCK_ELEMENTS // x[0].numel())
+    return (slice(i, i + size) for i in range(0, x.shape[0], size))
+
+
+def _forward(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, docs: Tensor | None, before: Tensor | None, starts: Tensor, y: Tensor) -> None:
+    groups = b.shape[2]
+    k = _decays(dt, a, groups, docs, before)
+    xh = _by_head(x.float(), groups)
+    bf, cf = _by_group(b), _by_group(c)
+    xd = _contiguous_mul(xh, k.steps[..., None])
+    fed = xd.mT @ (bf * k.to_end[..., None])  # (B,c,G,R,P,N)
+    states = starts.unflatten(2, (groups, -1))
+    for i in range(fed.shape[1]):
+        torch.addcmul(fed[:, i], states[:, i], k.carry[:, i, ..., None, None], out=states[:, i + 1])
+    out = (cf @ bf.mT * k.seen * k.between.exp_()) @ xd
+    out = _add_bmm(out, cf * k.from_start[..., None], states[:, :-1].mT)
+    torch.addcmul(out, xh, d.view(groups, -1, 1, 1), out=_by_head(y, groups))
+
+
+def _backward(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, docs: Tensor | None, before: Tensor | None, starts: Tensor, y: Tensor, dy: Tensor, dend: Tensor, outs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    dx, ddt, db, dc, dstate = outs
+    groups = b.shape[2]
+    k = _decays(dt, a, groups, docs, before)
+    xf = x.float()
+    xh, dyh = _by_head(xf, groups), _by_head(dy, groups).contiguous()
+    bf, cf = _by_group(b), _by_group(c)
+    xd = _contiguous_mul(xh, k.steps[..., None])
+    states = starts.unflatten(2, (groups, -1))
+    # states: from the outputs that read them, then back through the recurrence
+    read = dyh * k.from_start[..., None]
+    dstarts = read.mT @ cf
+    dfed = torch.empty_like(dstarts)
+    g = dend.view_as(states[:, -1])
+    for i in reversed(range(dstarts.shape[1])):
+        dfed[:, i] = g
+        g = torch.addcmul(dstarts[:, i], g, k.carry[:, i, ..., None, None])
+    dstate.copy_(g.flatten(1, 2))
+    # inside the chunk
+    scores = cf @ bf.mT * k.seen
+    decay = k.between.exp_()
+    dxd = (scores * decay).mT @ dyh
+    dxd = _add_bmm(dxd, bf * k.to_end[..., None], dfed.mT)
+    dscores = ((dyh @ xd.mT).mul_(decay)).sum(3, keepdim=True) * k.seen
+    dcf = dscores @ bf + (read @ states[:, :-1]).sum(3, keepdim=True)
+    dbf = dscores.mT @ cf + ((xd * k.to_end[..., None]) @ dfed).sum(3, keepdim=True)
+    dc.copy_(_by_time(dcf))
+    db.copy_(_by_time(dbf))
+    # y depends on the log decays only through exp(total_l - total_s): a query's exponent gets
+    # dy y, a key's loses dx x, and the end of the chunk stands for everything carried on
+    dyx = (dy * xf).sum(-1)
+    dyy = _by_head(((dy * y).sum(-1) - d * dyx)[..., None], groups)[..., 0]
+    dxx = (dxd * xh).sum(-1)
+    dtotal = dyy - k.steps * dxx
+    dtotal[..., -1] += (dfed * states[:, 1:]).sum((-1, -2))
+    dlog = dtotal.flip(-1).cumsum(-1).flip(-1)
+    ddt.copy_(_by_time((dxx + a.view(groups, -1, 1) * dlog)[..., None])[..., 0])
+    dxh = _by_head(dx, groups)
+    torch.addcmul(_by_head(dy, groups) * d.view(groups, -1, 1, 1), dxd, k.steps[..., None], out=dxh)
+    return (k.steps * dlog).sum((0, 1, 4)).flatten(), dyx.sum((0, 1))
 
 
 def _by_group(t: Tensor) -> Tensor:
@@ -185,26 +230,6 @@ def _by_group(t: Tensor) -> Tensor:
     batch, _, groups, n = t.shape
     t = t.float().view(batch, -1, CHUNK, groups, n).transpose(2, 3)
     return t.contiguous()[:, :, :, None]
-
-
-def _recur(first: Tensor, fed: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
-    """States before each chunk, stacked on dimension 1, and the one after the last."""
-    starts = torch.empty_like(fed)
-    h = first
-    for i in range(fed.shape[1]):
-        starts[:, i] = h
-        h = torch.addcmul(fed[:, i], h, carry[:, i])
-    return starts, h
-
-
-def _recur_back(dend: Tensor, dstarts: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of what each chunk fed, and of the first state."""
-    dfed = torch.empty_like(dstarts)
-    g = dend
-    for i in reversed(range(dstarts.shape[1])):
-        dfed[:, i] = g
-        g = torch.addcmul(dstarts[:, i], g, carry[:, i])
-    return dfed, g
 
 
 def _add_bmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:
