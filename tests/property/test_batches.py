@@ -124,7 +124,7 @@ def test_best_fit_loses_nothing_and_overfills_nothing(lengths, room):
 def test_no_content_is_on_two_sides(contents, share, most):
     keys = np.random.default_rng(7).integers(0, 2**64, (16, 2), dtype=np.uint64)
     content, domain, form = np.array(contents, dtype=np.int64).reshape(-1, 3).T
-    sides = assign(keys[content], domain, form, Held(share, most))
+    sides = assign(keys[content], domain, form, np.zeros(len(domain)), Held(share, most))
     for c in range(16):
         assert len({int(s) for s in sides[content == c]} - {DUPLICATE}) <= 1
         for f in range(2):

@@ -40,13 +40,14 @@ class Chat:
         return head + self.turns
 
     def answer(self, text: str) -> Iterator[str]:
-        """Stream the reply to ``text``; an interrupted reply leaves no half turn behind."""
+        """Stream the reply to ``text``; an interrupted or empty one leaves no half turn behind."""
         asked = {"role": "user", "content": text}
         reply = ""
         for piece in self.model.chat([*self.messages(), asked], stream=True, **self.sampling):
             reply += piece
             yield piece
-        self.turns += [asked, {"role": "assistant", "content": reply}]
+        if reply.strip():
+            self.turns += [asked, {"role": "assistant", "content": reply}]
 
     def command(self, line: str) -> str:
         """Run a slash command and return what to print."""
@@ -132,5 +133,7 @@ def command(model: Path, system: str | None, **sampling: Any) -> None:
     """Run the loop."""
     loaded = yaongi.load(model)
     if sys.stdin.isatty():
-        click.echo(_("Talking to {path}. /help lists the commands, Ctrl-D leaves.").format(path=model))
+        click.echo(
+            _("Talking to {path}. /help lists the commands, Ctrl-D leaves.").format(path=model)
+        )
     talk(Chat(loaded, sampling, system), _asker())

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-import yaongi
 from yaongi.cli.console import emit, stage
 from yaongi.cli.options import json_option
+from yaongi.cli.road import load_whole
 from yaongi.core.artifact import Ancestor, Artifact, open_artifact
 from yaongi.core.config import parse
-from yaongi.core.errors import TokenizerError
 from yaongi.core.i18n import translate as _
 from yaongi.evals.run import EvalConfig, evaluate
 
@@ -36,13 +35,10 @@ def command(
     cfg = parse(EvalConfig, {"tasks": [t.strip() for t in tasks.split(",") if t.strip()]})
     artifact = open_artifact(model, MODEL_KINDS)
     given = [open_artifact(path) for path in inputs] or _found_ancestors(artifact)
-    loaded = yaongi.load(model)
-    if loaded.tokenizer is None:
-        raise TokenizerError("{path} has no tokenizer, so it cannot be scored.", path=model)
+    whole = load_whole(model)
     with stage(_("evaluation")) as report:
         made = evaluate(
-            loaded.lm,
-            loaded.tokenizer,
+            *whole,
             cfg,
             out,
             inputs=[artifact, *given],
@@ -54,12 +50,15 @@ def command(
 
 
 def _found_ancestors(model: Artifact) -> list[Artifact]:
-    """The model's shards and corpus that are still where they were, unchanged; nearest first."""
+    """The shards and corpus of pretraining that are still where they were, unchanged.
+
+    Those furthest up the ancestry: a chat model's nearest ones are its conversations.
+    """
     found: dict[str, Artifact] = {}
     level: list[Ancestor] = [model.as_ancestor()]
     while level:
         for node in level:
-            if node.kind in ("shards", "corpus") and node.kind not in found:
+            if node.kind in ("shards", "corpus"):
                 found |= _opened(node)
         level = [parent for node in level for parent in node.parents]
     return list(found.values())

@@ -89,7 +89,9 @@ def run(argv: list[str]) -> int:
     except click.ClickException as error:  # wrong options and arguments
         return _report("usage", error.format_message(), 2, as_json)
     except (KeyboardInterrupt, click.Abort):
-        return _report("interrupted", _("Interrupted; run the command again to continue."), 130, as_json)
+        return _report(
+            "interrupted", _("Interrupted; run the command again to continue."), 130, as_json
+        )
     except BrokenPipeError:
         return 1
 

@@ -19,38 +19,55 @@ from yaongi.cli.road import Recipe, Road, make_recipe
 from yaongi.cli.run import next_command
 from yaongi.core.i18n import translate as _
 
-PRETRAIN_SHARE, SFT_SHARE = 0.68, 0.12  # of the time; the rest is text, shards and evaluation
-MB_PER_MINUTE = 1.2  # of text: more than training reads, so that little is seen twice
+PRETRAIN_SHARE, SFT_SHARE = 0.70, 0.12  # of the time; the rest is text, shards and evaluation
+BYTES_PER_MINUTE = {  # of text: more than training reads in that time, so little is seen twice
+    "story": 500_000,
+    "math": 600_000,
+    "code": 350_000,
+    "qa": 450_000,
+    "chat": 350_000,
+}
+MIX = {"story": 0.15, "math": 0.30, "code": 0.20, "qa": 0.20, "chat": 0.15}
 QUESTIONS = (
     "안녕? 너는 누구야?",
     "47 더하기 25는 얼마야?",
-    "고양이가 나오는 짧은 이야기를 들려줘.",
+    "짧은 이야기를 하나 들려줘.",
 )
 
 
 def recipe(minutes: float, seed: int = 0) -> Recipe:
     """The quickstart's recipe for a budget of ``minutes`` on two CPU cores."""
-    size = f"{max(1.0, min(minutes, 60) * MB_PER_MINUTE):.2f}MB"
-    shares = {"story": 0.35, "math": 0.25, "code": 0.15, "chat": 0.25}
+    sizes = {name: round(rate * max(1.0, min(minutes, 60))) for name, rate in BYTES_PER_MINUTE.items()}
+    tuning = {name: size // 4 for name, size in sizes.items()} | {"story": 0}
     training: dict[str, Any] = {"batch_tokens": 4096, "seq_len": 256, "save_s": "60s"}
     return make_recipe(
         {
             "name": "quickstart",
             "seed": seed,
-            "data": {"sources": [{"kind": "synthetic", "size": size}], "val_fraction": 0.01},
-            "mix": shares,
-            "tokenizer": {"vocab_size": 8192, "sample_bytes": "8MB"},
+            "data": {"sources": [{"kind": "synthetic", **sizes}]},
+            "mix": MIX,
+            "tokenizer": {"vocab_size": 8192, "sample_bytes": "6MB"},
             "pretrain": {
                 "model": "5m",
                 "optimizer": {"kind": "muon", "lr": 3e-3},
+                "schedule": {"kind": "wsd", "decay_fraction": 0.4},
                 "minutes": minutes * PRETRAIN_SHARE,
                 **training,
             },
             "sft": {
-                "data": {"sources": [{"kind": "synthetic", "size": "2MB", "domains": ["chat"]}]},
-                "train": {"minutes": minutes * SFT_SHARE, **training},
+                "data": {"sources": [{"kind": "synthetic", **tuning}]},
+                "train": {
+                    "optimizer": {"kind": "muon", "lr": 1e-3},
+                    "minutes": minutes * SFT_SHARE,
+                    **training,
+                },
             },
-            "eval": {"tasks": ["synthetic", "bpb"]},
+            "eval": {
+                "tasks": [
+                    {"kind": "synthetic", "n": 100},
+                    {"kind": "bpb", "max_tokens": 20_000, "seq_len": 256},
+                ]
+            },
         }
     )
 
@@ -71,9 +88,7 @@ def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
     road = Road(recipe(minutes, seed), out)
     report = road.report
     model = yaongi.load(road.sft.path)
-    answers = {
-        q: model.chat([{"role": "user", "content": q}], max_tokens=120) for q in QUESTIONS
-    }
+    answers = {q: model.chat([{"role": "user", "content": q}], max_tokens=120) for q in QUESTIONS}
     text = (report.path / "report.md").read_text(encoding="utf-8")
     shown = "\n\n".join(f"> {question}\n{answer}" for question, answer in answers.items())
     result = {

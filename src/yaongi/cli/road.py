@@ -18,13 +18,15 @@ import yaongi
 from yaongi.cli.console import Report, stage
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config, load_recipe, parse
-from yaongi.core.errors import ConfigError
+from yaongi.core.errors import ConfigError, TokenizerError
 from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts
 from yaongi.data.mix import DEFAULT_MIX, check_mix
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.run import EvalConfig, bpb_probes, evaluate
+from yaongi.model.lm import LM
+from yaongi.text.tokenizer import Tokenizer
 from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as train_tokenizer
 from yaongi.train.loop import Step
@@ -56,7 +58,7 @@ class Recipe(Config):
     data: CorpusConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     shards: ShardsConfig = ShardsConfig()
-    mix: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_MIX))
+    mix: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_MIX), min_length=1)
     pretrain: PretrainConfig
     sft: Tuning | None = None
     eval: EvalConfig = EvalConfig()
@@ -195,11 +197,9 @@ class Road:
     def report(self) -> Artifact:
         """The last model's scores."""
         model, cfg = self.model, self.recipe.eval
-        loaded = yaongi.load(model.path)
         with stage(_("evaluation")) as report:
             return evaluate(
-                loaded.lm,
-                loaded.tokenizer,
+                *load_whole(model.path),
                 cfg,
                 self.folder("report"),
                 inputs=[model, self.shards, self.corpus],
@@ -212,6 +212,18 @@ class Road:
         if self.recipe.sft is None:
             raise ConfigError("The recipe '{name}' has no section sft.", name=self.recipe.name)
         return self.recipe.sft
+
+
+def load_whole(path: Path) -> tuple[LM, Tokenizer]:
+    """A model with its tokenizer.
+
+    Raises:
+        TokenizerError: the folder has none.
+    """
+    loaded = yaongi.load(path)
+    if loaded.tokenizer is None:
+        raise TokenizerError("{path} has no tokenizer, so it cannot be scored.", path=path)
+    return loaded.lm, loaded.tokenizer
 
 
 def _watch(report: Report) -> Callable[[Step], None]:

@@ -26,7 +26,7 @@ from yaongi.core.config import Config, data_root
 from yaongi.core.errors import DataError
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
-from yaongi.data.dedup import DUPLICATE, TRAIN, VAL, Held, assign, digest
+from yaongi.data.dedup import DUPLICATE, TRAIN, UNDECIDED, VAL, Held, assign, digest
 from yaongi.data.recognise import TEXT, BrokenRow
 from yaongi.data.sources import Reading, Rejected, Source, SourceChoice, safe_domain
 
@@ -34,6 +34,7 @@ Progress = Callable[[float | None, str], None]
 """Called with the share done (None: not known) and what is being done."""
 
 SPLITS = ("train", "val")
+_SIDES = {"train": TRAIN, "val": VAL}  # a document's metadata may say its split
 _REJECTED = "rejected.jsonl.zst"
 _READ_SHARE = 0.7  # of the stage's time; the rest is writing the splits
 _NOTE_EVERY = 500  # documents between calls of the progress function
@@ -45,7 +46,8 @@ class CorpusConfig(Config):
     Args:
         root: folder of relative paths; default $YAONGI_DATA, else ./data.
         sources: each a path, ``hf:owner/name``, or settings with ``path`` or ``kind``.
-        val_fraction: share of each domain's documents held out for validation.
+        val_fraction: share of each domain's documents held out for validation, where the source
+            does not decide (``split: train`` or ``val`` in a document's metadata).
         val_docs: at most so many of them.
         min_chars: shorter documents are kept aside.
     """
@@ -145,13 +147,14 @@ def sample_texts(
 
 
 class _Staging:
-    """Every document on disk in one file; 29 bytes about each in memory."""
+    """Every document on disk in one file; 30 bytes about each in memory."""
 
     def __init__(self, folder: Path, seed: Seed, min_chars: int) -> None:
         self.folder, self.seed, self.min_chars = folder, seed, min_chars
         self.path = folder / "staging.jsonl.zst"
         self.digests = bytearray()
         self.domain, self.form, self.source = array("H"), array("B"), array("H")
+        self.said = array("B")
         self.bytes = array("Q")
         self.domains: list[str] = []
         self.forms: list[str] = []
@@ -204,6 +207,7 @@ class _Staging:
         self.domain.append(_number(self.domains, metadata["domain"]))
         self.form.append(_number(self.forms, metadata["form"]))
         self.source.append(len(self.sources) - 1)
+        self.said.append(_SIDES.get(metadata.get("split", ""), UNDECIDED))
         self.bytes.append(len(document.text.encode()))
 
     def _reject(self, entry: dict[str, Any], row: Rejected) -> None:
@@ -222,7 +226,8 @@ class _Staging:
     def sides(self, held: Held) -> np.ndarray:
         """(n,) uint8: DUPLICATE, TRAIN or VAL."""
         pairs = np.frombuffer(bytes(self.digests), dtype="<u8").reshape(-1, 2)
-        return assign(pairs, np.asarray(self.domain), np.asarray(self.form), held)
+        labels = (np.asarray(part) for part in (self.domain, self.form, self.said))
+        return assign(pairs, *labels, held)
 
     def why(self) -> dict[str, str]:
         """Fields of the message that nothing can be used."""

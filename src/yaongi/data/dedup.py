@@ -32,7 +32,13 @@ def digest(text: str, seed: Seed) -> bytes:
     return hashlib.blake2b(content, digest_size=16, key=seed.int63.to_bytes(8, "big")).digest()
 
 
-def assign(digests: np.ndarray, domains: np.ndarray, forms: np.ndarray, held: Held) -> np.ndarray:
+UNDECIDED = 0
+"""The side of a document whose source does not say."""
+
+
+def assign(
+    digests: np.ndarray, domains: np.ndarray, forms: np.ndarray, said: np.ndarray, held: Held
+) -> np.ndarray:
     """The side of every document: DUPLICATE, TRAIN or VAL.
 
     A copy is a duplicate when an earlier document has the same content in the same form (a
@@ -42,13 +48,15 @@ def assign(digests: np.ndarray, domains: np.ndarray, forms: np.ndarray, held: He
     Args:
         digests: (n, 2) uint64 from ``digest``.
         domains, forms: (n,) small integers.
+        said: (n,) UNDECIDED, or the side the source gives a document; ``held`` decides the rest.
     """
     content = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
     kept = _first_of_each(content, forms)
     held_out = np.zeros(content.max(initial=-1) + 1, dtype=bool)
     for domain in np.unique(domains):
-        members = np.flatnonzero(kept & (domains == domain))
+        members = np.flatnonzero(kept & (domains == domain) & (said == UNDECIDED))
         held_out[content[members[_choose(digests[members, 0], held)]]] = True
+    held_out[content[said == VAL]] = True
     sides = np.where(held_out[content], VAL, TRAIN)
     return np.where(kept, sides, DUPLICATE).astype(np.uint8)
 

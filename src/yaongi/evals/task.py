@@ -132,9 +132,9 @@ def ratio_interval(tops: Sequence[float], bottoms: Sequence[float]) -> tuple[flo
     return ratio - half, ratio + half
 
 
-def majority(answers: Sequence[str]) -> float:
-    """The share of the most frequent answer: what always giving it would score."""
-    return Counter(answers).most_common(1)[0][1] / len(answers)
+def majority(answers: Sequence[str]) -> str:
+    """The most frequent answer; of several the first."""
+    return Counter(answers).most_common(1)[0][0]
 
 
 def chance(answers: Sequence[str]) -> float:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import zstandard
+from datatrove.data import Document
 
 from yaongi.core.artifact import open_artifact, trace
 from yaongi.core.config import parse
@@ -19,6 +20,7 @@ from yaongi.data.corpus import (
     sample_texts,
 )
 from yaongi.data.dedup import DUPLICATE, TRAIN, VAL, Held, assign, digest
+from yaongi.data.sources import Source
 
 
 def rows(path, values):
@@ -225,7 +227,7 @@ def test_assign_is_exact_on_a_known_case():
     same, seed = [digest(t, Seed(0)) for t in ("가 나", "가나", "다", "가나")], Seed(0)
     assert same[0] == same[1] != same[2] and digest("다", Seed(1)) != digest("다", seed)
     pairs = np.frombuffer(b"".join(same), "<u8").reshape(-1, 2)
-    sides = assign(pairs, np.array([0, 0, 0, 1]), np.array([0, 0, 0, 1]), Held(0.5, 1))
+    sides = assign(pairs, np.array([0, 0, 0, 1]), np.array([0, 0, 0, 1]), np.zeros(4), Held(0.5, 1))
     assert sides[1] == DUPLICATE and sides[0] == sides[3]
     assert sorted([sides[0], sides[2]]) == [TRAIN, VAL]
 
@@ -238,3 +240,20 @@ def test_real_files_have_the_duplicates_their_catalogue_says(yaongi_data, tmp_pa
     counts = build_corpus(cfg, tmp_path / "corpus", Seed(0)).manifest.counts
     assert (counts["documents"], counts["duplicates"], counts["broken"]) == (2892, 108, {})
     assert open_artifact(tmp_path / "corpus").manifest.kind == "corpus"
+
+
+class Labelled(Source):
+    """A source that says of each document which split it is for."""
+
+    kind: str = "labelled"
+
+    def read(self, reading):
+        for i in range(30):
+            split = "val" if i < 3 else "train"
+            yield Document(text=f"글 {i}번", id=str(i), metadata={"split": split})
+
+
+def test_a_source_may_say_what_is_held_out(tmp_path):
+    cfg = CorpusConfig(sources=[Labelled()], val_fraction=0.4)
+    corpus = build_corpus(cfg, tmp_path / "corpus", Seed(0))
+    assert {d.text for d in read_corpus(corpus, "val")} == {"글 0번", "글 1번", "글 2번"}

@@ -77,7 +77,7 @@ _CHILD_FAMILY = (
     ("할머니", SENIOR), ("할아버지", SENIOR), ("외할머니", SENIOR), ("외할아버지", SENIOR),
 )  # fmt: skip
 _BEAST_FAMILY = _CHILD_FAMILY[:2] + _CHILD_FAMILY[5:7]
-_GROWN_FAMILY = (("어머니", SENIOR), ("아버지", SENIOR), ("아내", GROWN), ("남편", GROWN))
+_GROWN_FAMILY = (("어머니", SENIOR), ("아버지", SENIOR))
 _STRANGERS = (
     "동네 할머니+", "이웃집 아저씨", "옆 가게 아주머니", "경비 아저씨", "우체부 아저씨",
     "과일 장수 아저씨", "고등학생 누나", "옆집 형", "교통 봉사 할아버지+", "이장 할아버지+",
@@ -94,10 +94,10 @@ _BEAST_ELDERS = (
 _FLYING, _SWIMMING = ("부엉이", "까치", "두루미", "제비"), ("거북이", "수달", "잉어")
 
 
-def family(hero: str, rng: random.Random) -> Person:
-    """A relative of a hero of this kind (kid, adult or animal)."""
-    table = {"kid": _CHILD_FAMILY, "animal": _BEAST_FAMILY, "adult": _GROWN_FAMILY}[hero]
-    name, rank = rng.choice(table)
+def family(hero: str, spouse: str, rng: random.Random) -> Person:
+    """A relative of a hero of this kind (kid, adult or animal); ``spouse`` is 아내 or 남편."""
+    table = {"kid": _CHILD_FAMILY, "animal": _BEAST_FAMILY}.get(hero)
+    name, rank = rng.choice(table or (*_GROWN_FAMILY, (spouse, GROWN)))
     call = {"아내": "여보", "남편": "여보"}.get(name, name)
     honoured = rank == SENIOR or (rank == GROWN and hero != "adult" and rng.random() < 0.3)
     return Person(name, rank, call, honoured=honoured, raised=honoured and rng.random() < 0.3)

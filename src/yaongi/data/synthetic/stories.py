@@ -67,7 +67,7 @@ class Arc:
         about: the table the subject comes from, and a tag it must have: ``things:find``.
         places: tags the first and second place must have ("own": one of the subject's own places).
         phases: when trouble may come, with the tags that hold then.
-        parts: times of day that suit it.
+        parts, seasons: times of day and year that suit it.
         me: a child can tell it of himself.
     """
 
@@ -77,6 +77,7 @@ class Arc:
     phases: dict[str, str]
     beats: str
     parts: str = "morning noon evening"
+    seasons: str = "spring summer autumn winter"
     me: bool = True
 
 
@@ -115,7 +116,8 @@ ARCS = {
         react=joy,surprise para trouble=back:homeward trip.home?70 detail=supper?20 end"""),
     "grow": Arc("kid kid adult", "plants:", ("own", ""), {"grow": "grow"}, """
         open=grow.want grow.plant grow.talk?60 grown detail=way?40 para trouble=grow grow.talk?30
-        grown?40 para grow.done react=proud,joy detail=supper?15 end"""),
+        grown?40 para grow.done react=proud,joy detail=supper?15 end""",
+        seasons="spring spring summer"),
     "show": Arc("kid kid adult", "skills:show", ("show", ""), {"show": "show"}, """
         open=show.want show.ready show.ready?30 detail=home?45 react=nervous?50 para place=p?0 show.go
         look?50 trouble=show show.done react=proud,joy,relief?70 para show.after end"""),
@@ -145,7 +147,7 @@ ARCS = {
 }  # fmt: skip
 
 SEASONS = ("spring", "summer", "autumn", "winter")
-PARTS = ("morning", "noon", "evening", "night")
+_NOT_NOW = {*SEASONS, "in", "out", "adult", "kid", "animal", "show"}  # of a thing, not the moment
 _EVENTS = tuple(map(Word, ("학예회", "노래자랑", "장기 자랑", "마을 축제", "발표회", "재능 대회",
                            "단풍 축제", "어울림 한마당")))  # fmt: skip
 _EATABLE = ("시장", "빵집", "방앗간", "떡집", "과일 가게", "분식집")
@@ -208,7 +210,7 @@ def draw_plot(rng: random.Random, arc: str | None = None) -> Plot:
     name = arc or _pick(rng, tuple(ARCS))
     rule = ARCS[name]
     hero = _pick(rng, rule.heroes.split())
-    season = _pick(rng, SEASONS)
+    season = _pick(rng, rule.seasons.split())
     found = None
     while found is None:
         found = _subject(rng, lex, rule, hero, season)
@@ -259,13 +261,15 @@ def _with_trouble(rng: random.Random, lex: Lexicon, rule: Arc, plot: Plot) -> Pl
     if plot.heavy and "carry" in tags:
         tags.add("heavy")
     if isinstance(plot.subject, (Make, Skill)) or "thing" in tags:
-        tags |= plot.subject.tags - set(SEASONS) - {"in", "out", "adult", "kid", "animal"}
+        tags |= plot.subject.tags - _NOT_NOW
     place = plot.first if plot.arc in ("errand", "gift") else plot.second
     tags |= place.tags & {"forest", "home"}
     if place.tags & {"country", "forest", "water"}:
         tags.add("wild")
     if plot.weather in ("rain", "snow"):
         tags.add("wet")
+    if plot.arc in _STRANGERS:
+        tags.discard("b")
     fits = [t for t in lex.troubles.values() if t.needs <= tags and t.refuses.isdisjoint(tags)]
     trouble = _pick(rng, fits)
     turn = _pick(rng, trouble.turns_for(tags))
@@ -276,6 +280,8 @@ def _base_tags(plot: Plot) -> set[str]:
     tags = {plot.hero, plot.season, plot.part, plot.weather}
     if plot.friend:
         tags.add("b")
+    if plot.arc == "friend":
+        tags.add("newcomer")
     if plot.me:
         tags.add("me")
     if plot.me and plot.register == POLITE:
@@ -380,6 +386,8 @@ def _place_for(
     return _pick(rng, options) if options else None
 
 
+_STRANGERS = ("quarrel", "friend")  # where the friend is not at one's side when trouble comes
+FELT = (SINCE, AND)  # how what happened is joined to what it makes one feel
 JOIN = 0.4  # how often a sentence runs on into the next where it can
 _VERBS = ("open", "detail", "travel", "look", "feel", "react", "trouble", "steps", "end", "para",
           "spot", "grown")  # fmt: skip
@@ -424,6 +432,8 @@ class Teller:
         self.cast = _cast(plot, rng, self.lex)
         self.paragraphs: list[list[Sentence]] = [[]]
         self.stage = 0
+        self.moved = False  # the last line was a walk to somewhere
+        self.scenes: list[str] = []  # what may still be seen here
         self.scene = Scene(
             rng, self.lex.pools, plot.register, tags=_base_tags(plot),
             speech=speaks_politely, named=self.cast.named,
@@ -458,21 +468,27 @@ class Teller:
 
     def say(self, pool: str, before: str = "", link: tuple[int, ...] = (AND,)) -> None:
         """One line of ``pool``; ``link`` is how the sentence before may be joined to it."""
+        self.moved = pool == "goes"
+        if pool == "trip.see":
+            self._fresh_scene()
         self.tell(self.scene.pools[pool].pick(self.scene), before, link)
 
     def tell(self, line: Line, before: str = "", link: tuple[int, ...] = (AND,)) -> None:
         """One line as one or more sentences."""
         scene = self.scene
         scene.tail = None
+        topic = scene.topic
         raw = f"{before} {line.open(scene)}"
         text = " ".join(raw.split())
         if text and raw[-1] == " ":
             text += " "
         hero = scene.slots["a"]
+        if not line.leads and scene.topic is topic and link != FELT:
+            scene.topic = None  # somebody or something else was spoken of
         if link == (AND,) and not line.leads:
             link = ()
-        topic = hero["은"] if line.leads else ""
-        self.paragraphs[-1].append(Sentence(text, scene.tail, link, topic, scene.topic is hero))
+        start = hero["은"] if line.leads else ""
+        self.paragraphs[-1].append(Sentence(text, scene.tail, link, start, scene.topic is hero))
 
     def aside(self) -> None:
         """What was told last is not about the hero, so nothing is joined to it."""
@@ -561,16 +577,17 @@ class Teller:
         return self.plot.first if slot == "p" else self.plot.second
 
     def _look(self, _: str) -> None:
-        self.say("look", link=(WHILE,))
+        self._fresh_scene()
+        self.say("look", link=(WHILE,) if self.moved else ())
         self.aside()
 
     def _feel(self, names: str) -> None:
-        self._emotion(names.split(","), "feel", (AND,))
+        self._emotion(names.split(","), "feel")
 
     def _react(self, names: str) -> None:
-        self._emotion(names.split(","), "react", (SINCE, AND))
+        self._emotion(names.split(","), "react")
 
-    def _emotion(self, names: list[str], pool: str, link: tuple[int, ...]) -> None:
+    def _emotion(self, names: list[str], pool: str) -> None:
         scene = self.scene
         name = _pick(self.rng, names)
         scene.alias["show"] = f"show.{name}"
@@ -579,9 +596,7 @@ class Teller:
         scene.tags.discard("emadj")
         if " " not in feeling and stems(feeling).adjective:
             scene.tags.add("emadj")
-        if pool == "feel" and "k" not in scene.verbs:
-            pool, link = "react", (SINCE, AND)
-        self.say(pool, link=link)
+        self.say(pool if "k" in scene.verbs else "react", link=FELT)
 
     def _trouble(self, what: str) -> None:
         phase, _, lead = what.partition(":")
@@ -590,6 +605,8 @@ class Teller:
         scene = self.scene
         trouble = self.lex.troubles[self.plot.trouble]
         person = helper(scene.tags | ({"shop"} if phase == "at" else set()), self.rng)
+        company = scene.tags & {"b"} if self.plot.arc in _STRANGERS else set()
+        scene.tags -= company
         scene.slots["h"] = scene.slots["e"] if phase in ("learn", "grow") else person
         scene.tags |= helper_tags(person)
         cause = _pick(self.rng, trouble.causes)(scene)
@@ -603,6 +620,7 @@ class Teller:
         if self.rng.random() < 0.7 * self.length:
             self._feel(",".join(trouble.feelings))
         self.say(f"{trouble.name}.{self.plot.turn}")
+        scene.tags |= company
         if trouble.name == "rain":
             scene.tags -= {"fine", "cloudy"}
 
@@ -628,7 +646,13 @@ class Teller:
         scene.slots["p"] = place.word
         scene.slots["pm"] = _pick(self.rng, place.looks)
         scene.slots["s"] = _pick(self.rng, place.spots)
-        scene.verbs["sc"] = _pick(self.rng, place.scenes)
+        self.scenes = list(place.scenes)
+
+    def _fresh_scene(self) -> None:
+        """Something seen here that was not told yet."""
+        if not self.scenes:
+            self.scenes = list(self.lex.places[self.scene.slots["p"].text].scenes)
+        self.scene.verbs["sc"] = self.scenes.pop(int(self.rng.random() * len(self.scenes)))
 
     # ------------------------------------------------------------------ what the lines may name
 
@@ -674,15 +698,18 @@ def _cast(plot: Plot, rng: random.Random, lex: Lexicon) -> Cast:
         hero, friend, other = (_beast(rng, a.name) for a in plot.kinds)
         bare, second = hero.text, friend.text
     elif plot.hero == "adult":
-        bare, second, third = rng.sample(lex.adults, 3)
-        hero, friend, other = grown(bare), grown(second), grown(third)
+        names = rng.sample(_pick(rng, (lex.women, lex.men)), 3)
+        hero, friend, other = (grown(name) for name in names)
+        bare, second = names[:2]
     else:
-        bare, second, third = rng.sample(lex.kids, 3)
-        hero, friend, other = child(bare), child(second), child(third)
+        names = rng.sample(lex.kids, 3)
+        hero, friend, other = (child(name) for name in names)
+        bare, second = names[:2]
     if plot.me:
         named = hero
         hero = Narrator(humble=plot.register == POLITE)
-    return Cast(hero, friend, family(plot.hero, rng), other, named, bare, second)
+    spouse = "남편" if bare in lex.women else "아내"
+    return Cast(hero, friend, family(plot.hero, spouse, rng), other, named, bare, second)
 
 
 _EPITHETS = ("아기", "꼬마", "막내")
@@ -697,7 +724,7 @@ def _bind_thing(teller: Teller, thing: Thing) -> None:
     own = thing.looks if teller.plot.arc in ("gift", "deliver") else thing.looks + thing.worn
     scene.slots["xm"] = _pick(teller.rng, own) if own else thing.word
     scene.slots["why"] = thing.why
-    scene.tags |= thing.tags & {"food", "paper", "knit", "music", "toy", "break", "soft"}
+    scene.tags |= thing.tags & {"food", "paper", "knit", "music", "toy", "break", "soft", "machine"}
 
 
 def _bind_make(teller: Teller, make: Make) -> None:

@@ -76,6 +76,9 @@ class Word(dict[str, str]):
         """The noun with ``particle``; people and pronouns have their own ways."""
         return attach(self.text, particle)
 
+    def __str__(self) -> str:
+        return self.text
+
     def __hash__(self) -> int:
         return id(self)
 

@@ -155,7 +155,8 @@ class Lexicon:
     troubles: dict[str, Trouble]
     animals: tuple[Animal, ...]
     kids: tuple[str, ...]
-    adults: tuple[str, ...]
+    women: tuple[str, ...]
+    men: tuple[str, ...]
     pools: dict[str, Pool]
 
 
@@ -163,10 +164,10 @@ class Lexicon:
 def lexicon() -> Lexicon:
     """Read once per process (a fraction of a second)."""
     names = _sections("names.txt")
-    synonyms = Synonyms(_rows("synonyms.txt"))
+    synonyms = Synonyms(rows("synonyms.txt"))
     troubles, trouble_pools = _troubles(synonyms)
     files = ("common", "arcs", "mood", "details")
-    pools = read_pools((row for name in files for row in _rows(f"{name}.txt")), synonyms)
+    pools = read_pools((row for name in files for row in rows(f"{name}.txt")), synonyms)
     return Lexicon(
         places={r[0]: _place(r) for r in _table("places.txt", 5)},
         things=tuple(_thing(r) for r in _table("objects.txt", 5)),
@@ -178,20 +179,22 @@ def lexicon() -> Lexicon:
         mysteries=tuple(_mystery(r) for r in _table("mysteries.txt", 5)),
         troubles=troubles,
         animals=tuple(_animal(row) for row in names["animal"]),
-        kids=tuple(dict.fromkeys(" ".join(names["kid"]).split())),
-        adults=tuple(dict.fromkeys(" ".join(names["adult"]).split())),
+        kids=_names(names["kid"]),
+        women=_names(names["women"]),
+        men=_names(names["men"]),
         pools={**pools, **trouble_pools},
     )
 
 
-def _rows(file: str) -> list[str]:
+def rows(file: str) -> list[str]:
+    """The rows of a word file, comments left out."""
     text = (resources.files(__package__) / "words" / file).read_text(encoding="utf-8")
-    rows = (row.strip() for row in text.splitlines())
-    return [row for row in rows if row and (not row.startswith("#") or row.startswith("##"))]
+    found = (row.strip() for row in text.splitlines())
+    return [row for row in found if row and (not row.startswith("#") or row.startswith("##"))]
 
 
 def _table(file: str, columns: int) -> list[list[str]]:
-    table = [[cell.strip() for cell in row.split("|")] for row in _rows(file)]
+    table = [[cell.strip() for cell in row.split("|")] for row in rows(file)]
     for row in table:
         if len(row) != columns:
             raise ValueError(f"{file}: {row[0]} has {len(row)} columns, not {columns}")
@@ -201,12 +204,16 @@ def _table(file: str, columns: int) -> list[list[str]]:
 def _sections(file: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     name = ""
-    for row in _rows(file):
+    for row in rows(file):
         if row.startswith("=="):
             name = row[2:].strip()
         else:
             found.setdefault(name, []).append(row)
     return found
+
+
+def _names(lines: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(" ".join(lines).split()))
 
 
 def _list(cell: str) -> tuple[str, ...]:
@@ -267,10 +274,10 @@ def _animal(row: str) -> Animal:
 def _troubles(synonyms: Synonyms) -> tuple[dict[str, Trouble], dict[str, Pool]]:
     troubles: dict[str, Trouble] = {}
     pools: dict[str, Pool] = {}
-    for block in "\n".join(_rows("troubles.txt")).split("## ")[1:]:
-        head, *rows = block.splitlines()
+    for block in "\n".join(rows("troubles.txt")).split("## ")[1:]:
+        head, *lines = block.splitlines()
         name, needs, causes, feelings = (cell.strip() for cell in head.split("|"))
-        found = read_pools(rows, synonyms)
+        found = read_pools(lines, synonyms)
         troubles[name] = Trouble(
             name,
             frozenset(t for t in needs.split() if t[0] != "!"),

@@ -26,7 +26,8 @@ from yaongi.text.tokenizer import Tokenizer
 
 SAMPLES = 3
 
-Extract = Callable[[str], str]
+Extract = Callable[[str], str | None]
+"""The answer in what a model said; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -86,26 +87,32 @@ def ask(
     *,
     max_tokens: int,
     extract: Extract = str,
+    majority_answer: str | None = None,
 ) -> Score:
-    """Let the model answer every item and score it.
-
-    Args:
-        extract: takes the answer out of what the model said.
-    """
+    """Let the model answer every item and score it; see ``grade``."""
     prompts = [item.ids(subject.tokenizer) for item in items]
     said = generate_greedy(subject.model, subject.tokenizer, prompts, max_tokens=max_tokens)
-    return grade(name, items, [subject.tokenizer.decode(ids) for ids in said], extract=extract)
+    texts = [subject.tokenizer.decode(ids) for ids in said]
+    return grade(name, items, texts, extract=extract, majority_answer=majority_answer)
 
 
 def grade(
-    name: str, items: Sequence[Item], said: Sequence[str], *, extract: Extract = str
+    name: str,
+    items: Sequence[Item],
+    said: Sequence[str],
+    *,
+    extract: Extract = str,
+    majority_answer: str | None = None,
 ) -> Score:
-    """Score what was said to ``items``, beside the majority answer and guessing."""
-    right = [
-        normalise(extract(text)) in map(normalise, item.answers)
-        for item, text in zip(items, said, strict=True)
-    ]
+    """Score what was said to ``items``, beside the majority answer and guessing.
+
+    Args:
+        extract: takes the answer out of what was said.
+        majority_answer: the most frequent answer in training; None takes that of the items.
+    """
+    right = [_right(item, extract(text)) for item, text in zip(items, said, strict=True)]
     golds = [normalise(item.answers[0]) for item in items]
+    usual = majority(golds) if majority_answer is None else normalise(majority_answer)
     low, high = wilson(sum(right), len(items))
     return Score(
         name=name,
@@ -117,13 +124,17 @@ def grade(
         low=low,
         high=high,
         chance=chance(golds),
-        baseline=majority(golds),
+        baseline=sum(_right(item, usual) for item in items) / len(items),
         baseline_name="majority answer",
         samples=tuple(
             {"question": i.question, "expected": i.answers[0], "said": s, "right": r}
             for i, s, r in list(zip(items, said, right, strict=True))[:SAMPLES]
         ),
     )
+
+
+def _right(item: Item, answer: str | None) -> bool:
+    return answer is not None and normalise(answer) in map(normalise, item.answers)
 
 
 def normalise(text: str) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 CHUNK = 64  # balances the quadratic part (tokens x CHUNK) against the states (tokens x P N / CHUNK)
 
-BLOCK_ELEMENTS = int(__import__('os').environ.get('BE', 1 << 17))
+BLOCK_ELEMENTS = 1 << 17  # of one operand; on CPUs a block of batch rows should stay in the cache
 
 
 def ssd_chunked(
@@ -57,62 +57,6 @@ def _split_docs(
 # Dimensions below: B batch, c chunk, G group, R head in group, Q position in chunk, P width, N state
 
 
-@dataclass
-class _Decays:
-    """What the step sizes say: each (B,c,G,R,Q), ``carry`` (B,c,G,R), ``seen`` (B,c,1,1,Q,Q)."""
-
-    steps: Tensor  # dt
-    between: Tensor  # log decay from position s to l, (B,c,G,R,Q,Q); meaningless above the diagonal
-    to_end: Tensor  # decay from a position to the end of its chunk
-    from_start: Tensor  # decay from the end of the chunk before
-    carry: Tensor  # decay over the whole chunk
-    seen: Tensor  # 1 where position l may see position s, else 0
-
-
-def _decays(
-    dt: Tensor, a: Tensor, groups: int, docs: Tensor | None, before: Tensor | None
-) -> _Decays:
-    steps = _by_head(dt[..., None], groups)[..., 0].contiguous()
-    # sums in double: differences of single ones lose all digits after a strong decay
-    total = (steps * a.view(groups, -1, 1)).to(_widest(dt.device)).cumsum(-1)
-    between = (total[..., :, None] - total[..., None, :]).float().clamp_(max=0)
-    to_end = (total[..., -1:] - total).float().exp()
-    from_start = total.float().exp()
-    carry = from_start[..., -1].clone()
-    seen = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=dt.device).tril()[None, None]
-    if docs is not None and before is not None:
-        own = docs.view(docs.shape[0], -1, CHUNK)
-        last = own[..., -1]
-        prev = torch.cat([before, last[:, :-1]], 1)
-        seen = seen & (own[..., :, None] == own[..., None, :])
-        to_end = to_end * (own == last[..., None])[:, :, None, None]
-        from_start = from_start * (own == prev[..., None])[:, :, None, None]
-        carry = carry * (last == prev)[:, :, None, None]
-    return _Decays(steps, between, to_end, from_start, carry, seen[:, :, None, None].float())
-
-
-def _widest(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _by_head(t: Tensor, groups: int) -> Tensor:
-    """(B,T,H,P) -> a view (B,c,G,R,Q,P)."""
-    batch, _, heads, width = t.shape
-    return t.view(batch, -1, CHUNK, groups, heads // groups, width).permute(0, 1, 3, 4, 2, 5)
-
-
-def _by_time(t: Tensor) -> Tensor:
-    """The inverse of ``_by_head``: (B,c,G,R,Q,P) -> (B,T,H,P)."""
-    batch, count, groups, per, size, width = t.shape
-    return t.permute(0, 1, 4, 2, 3, 5).reshape(batch, count * size, groups * per, width)
-
-
-def _contiguous_mul(x: Tensor, y: Tensor) -> Tensor:
-    """x * y laid out in the order of its dimensions, whatever the strides of x."""
-    out = torch.empty(torch.broadcast_shapes(x.shape, y.shape), dtype=x.dtype, device=x.device)
-    return torch.mul(x, y, out=out)
-
-
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -127,37 +71,130 @@ class _Chunked(torch.autograd.Function):
         before: Tensor | None,
         state: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        batch, length, heads, width = x.shape
-        n = b.shape[3]
+        k = _decays(dt, a, b.shape[2], docs, before)
+        bf, cf = _by_group(b), _by_group(c)
         y = torch.empty(x.shape, device=x.device)
-        starts = torch.empty(batch, length // CHUNK + 1, heads, width, n, device=x.device)
-        starts[:, 0] = 0 if state is None else state
-        for rows in _row_blocks(x):
-            _forward(*_take(rows, x, dt), a, *_take(rows, b, c), d,
-                     *_take(rows, docs, before), starts[rows], y[rows])
+        xh, yh = _by_head(x, b.shape[2]), _by_head(y, b.shape[2])
+        starts = _states(xh, bf, k, state)
+        scores = (cf @ bf.mT).mul_(k.seen)
+        skip = d.view(*xh.shape[2:4], 1, 1)
+        for i in _row_blocks(x):
+            xf = xh[i].float()
+            out = (_between(k.total[i]) * scores[i]) @ _laid_out_mul(xf, k.steps[i])
+            out = _add_bmm(out, cf[i] * k.from_start[i], starts[i, :-1].mT)
+            torch.addcmul(out, xf, skip, out=yh[i])
         ctx.save_for_backward(x, dt, a, b, c, d, docs, before, starts, y)
-        return y, starts[:, -1]
+        return y, starts[:, -1].flatten(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         x, dt, a, b, c, d, docs, before, starts, y = ctx.saved_tensors
-        dx, ddt, db, dc = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (x, dt, b, c))
-        da, dd = torch.zeros_like(a), torch.zeros_like(d)
-        dstate = torch.empty_like(starts[:, 0])
-        for rows in _row_blocks(x):
-            part_a, part_d = _backward(
-                *_take(rows, x, dt), a, *_take(rows, b, c), d, *_take(rows, docs, before),
-                starts[rows], y[rows], grads[0][rows], grads[1][rows],
-                (dx[rows], ddt[rows], db[rows], dc[rows], dstate[rows]),
-            )
-            da += part_a
-            dd += part_d
-        needed = dstate if ctx.needs_input_grad[8] else None
-        return dx, ddt, da, db, dc, dd, None, None, needed
+        groups = b.shape[2]
+        k = _decays(dt, a, groups, docs, before)
+        bf, cf = _by_group(b), _by_group(c)
+        dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        xh, yh, dyh, dxh = (_by_head(t, groups) for t in (x, y, grads[0], dx))
+        skip = d.view(*xh.shape[2:4], 1, 1)
+        dstarts = _state_gradients(dyh, cf, k, grads[1])
+        scores = (cf @ bf.mT).mul_(k.seen)
+        dbf, dcf, dscores = torch.empty_like(bf), torch.empty_like(cf), torch.empty_like(scores)
+        # per position: dy y, dy x, dxd x over P; per chunk: state gradient times state over (P,N)
+        dyy, dyx, dxx = (torch.empty_like(k.steps) for _ in range(3))
+        for i in _row_blocks(x):
+            xf, dy = xh[i].float(), dyh[i].contiguous()
+            xd = _laid_out_mul(xf, k.steps[i])
+            between = _between(k.total[i])
+            dxd = (between * scores[i]).mT @ dy
+            dxd = _add_bmm(dxd, bf[i] * k.to_end[i], dstarts[i, 1:].mT)
+            torch.sum((dy @ xd.mT).mul_(between), 3, keepdim=True, out=dscores[i])
+            # over the heads of a group, from the states these positions fed and read
+            torch.sum(xd.mul_(k.to_end[i]) @ dstarts[i, 1:], 3, keepdim=True, out=dbf[i])
+            torch.sum((dy * k.from_start[i]) @ starts[i, :-1], 3, keepdim=True, out=dcf[i])
+            torch.sum(dy * yh[i], -1, keepdim=True, out=dyy[i])
+            torch.sum(dy * xf, -1, keepdim=True, out=dyx[i])
+            torch.sum(dxd * xf, -1, keepdim=True, out=dxx[i])
+            dxh[i] = dxd.mul_(k.steps[i]).addcmul_(dy, skip)
+        dscores.mul_(k.seen)
+        dcf += dscores @ bf
+        dbf += dscores.mT @ cf
+        # y depends on the log decays only through exp(total_l - total_s): a query's exponent gets
+        # dy y, a key's loses dx x, and the end of the chunk stands for all that is carried on
+        dtotal = dyy - skip * dyx - k.steps * dxx
+        dtotal[..., -1, 0] += (dstarts[:, 1:] * starts[:, 1:]).sum((-1, -2))
+        dlog = dtotal.flip(-2).cumsum(-2).flip(-2)
+        ddt = _by_time(dxx + a.view(skip.shape) * dlog)[..., 0]
+        da = (k.steps * dlog).sum((0, 1, 4, 5)).flatten()
+        dd = dyx.sum((0, 1, 4, 5)).flatten()
+        db, dc = (_by_time(t).to(b.dtype) for t in (dbf, dcf))
+        dstate = dstarts[:, 0].flatten(1, 2) if ctx.needs_input_grad[8] else None
+        return dx, ddt, da, db, dc, dd, None, None, dstate
 
 
-def _take(rows: slice, *tensors: Tensor | None) -> list[Any]:
-    return [None if t is None else t[rows] for t in tensors]
+@dataclass
+class _Decays:
+    """What the step sizes say, (B,c,G,R,Q,1) each."""
+
+    steps: Tensor  # dt
+    total: Tensor  # log decay since the start of the chunk, in double
+    to_end: Tensor  # decay from a position to the end of its chunk
+    from_start: Tensor  # decay from the end of the chunk before
+    carry: Tensor  # decay over the whole chunk, (B,c,G,R,1,1)
+    seen: Tensor  # 1 where position l may see position s, else 0: (B or 1,c or 1,1,1,Q,Q)
+
+
+def _decays(
+    dt: Tensor, a: Tensor, groups: int, docs: Tensor | None, before: Tensor | None
+) -> _Decays:
+    steps = _by_head(dt[..., None], groups).contiguous()
+    # sums in double: differences of single ones lose all digits after a strong decay
+    total = (steps * a.view(groups, -1, 1, 1)).to(_widest(dt.device)).cumsum(-2)
+    to_end = (total[..., -1:, :] - total).float().exp_()
+    from_start = total.float().exp_()
+    carry = from_start[..., -1:, :].clone()
+    seen = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=dt.device).tril()[None, None]
+    if docs is not None and before is not None:
+        own = docs.view(docs.shape[0], -1, CHUNK)
+        last = own[..., -1:]
+        prev = torch.cat([before[:, None], last[:, :-1]], 1)
+        seen = seen & (own[..., :, None] == own[..., None, :])
+        to_end *= (own == last)[:, :, None, None, :, None]
+        from_start *= (own == prev)[:, :, None, None, :, None]
+        carry *= (last == prev)[:, :, None, None, :, None]
+    return _Decays(steps, total, to_end, from_start, carry, seen[:, :, None, None].float())
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _between(total: Tensor) -> Tensor:
+    """Decay from position s to l, (...,Q,Q); 1 above the diagonal, where nothing may look."""
+    return (total - total.mT).float().clamp_(max=0).exp_()
+
+
+def _states(xh: Tensor, bf: Tensor, k: _Decays, state: Tensor | None) -> Tensor:
+    """States before each chunk and after the last: (B,c+1,G,R,P,N)."""
+    batch, count, groups, per, _, width = xh.shape
+    shape = (batch, count + 1, groups, per, width, bf.shape[-1])
+    starts = torch.empty(shape, device=xh.device)
+    starts[:, 0] = 0 if state is None else state.unflatten(1, (groups, per))
+    for i in _row_blocks(xh):
+        starts[i, 1:] = _laid_out_mul(xh[i].float(), k.steps[i] * k.to_end[i]).mT @ bf[i]
+    for j in range(count):
+        starts[:, j + 1].addcmul_(starts[:, j], k.carry[:, j])
+    return starts
+
+
+def _state_gradients(dyh: Tensor, cf: Tensor, k: _Decays, dend: Tensor) -> Tensor:
+    """Gradients of ``_states``'s result as everything later depends on it: (B,c+1,G,R,P,N)."""
+    batch, count, groups, per, _, width = dyh.shape
+    dstarts = torch.empty((batch, count + 1, groups, per, width, cf.shape[-1]), device=dyh.device)
+    dstarts[:, -1] = dend.unflatten(1, (groups, per))
+    for i in _row_blocks(dyh):
+        dstarts[i, :-1] = _laid_out_mul(dyh[i], k.from_start[i]).mT @ cf[i]
+    for j in reversed(range(count)):
+        dstarts[:, j].addcmul_(dstarts[:, j + 1], k.carry[:, j])
+    return dstarts
 
 
 def _row_blocks(x: Tensor) -> Iterator[slice]:
@@ -168,61 +205,16 @@ def _row_blocks(x: Tensor) -> Iterator[slice]:
     return (slice(i, i + size) for i in range(0, x.shape[0], size))
 
 
-def _forward(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, docs: Tensor | None, before: Tensor | None, starts: Tensor, y: Tensor) -> None:
-    groups = b.shape[2]
-    k = _decays(dt, a, groups, docs, before)
-    xh = _by_head(x.float(), groups)
-    bf, cf = _by_group(b), _by_group(c)
-    xd = _contiguous_mul(xh, k.steps[..., None])
-    fed = xd.mT @ (bf * k.to_end[..., None])  # (B,c,G,R,P,N)
-    states = starts.unflatten(2, (groups, -1))
-    for i in range(fed.shape[1]):
-        torch.addcmul(fed[:, i], states[:, i], k.carry[:, i, ..., None, None], out=states[:, i + 1])
-    out = (cf @ bf.mT * k.seen * k.between.exp_()) @ xd
-    out = _add_bmm(out, cf * k.from_start[..., None], states[:, :-1].mT)
-    torch.addcmul(out, xh, d.view(groups, -1, 1, 1), out=_by_head(y, groups))
+def _by_head(t: Tensor, groups: int) -> Tensor:
+    """(B,T,H,P) -> a view (B,c,G,R,Q,P)."""
+    batch, _, heads, width = t.shape
+    return t.view(batch, -1, CHUNK, groups, heads // groups, width).permute(0, 1, 3, 4, 2, 5)
 
 
-def _backward(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, docs: Tensor | None, before: Tensor | None, starts: Tensor, y: Tensor, dy: Tensor, dend: Tensor, outs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    dx, ddt, db, dc, dstate = outs
-    groups = b.shape[2]
-    k = _decays(dt, a, groups, docs, before)
-    xf = x.float()
-    xh, dyh = _by_head(xf, groups), _by_head(dy, groups).contiguous()
-    bf, cf = _by_group(b), _by_group(c)
-    xd = _contiguous_mul(xh, k.steps[..., None])
-    states = starts.unflatten(2, (groups, -1))
-    # states: from the outputs that read them, then back through the recurrence
-    read = dyh * k.from_start[..., None]
-    dstarts = read.mT @ cf
-    dfed = torch.empty_like(dstarts)
-    g = dend.view_as(states[:, -1])
-    for i in reversed(range(dstarts.shape[1])):
-        dfed[:, i] = g
-        g = torch.addcmul(dstarts[:, i], g, k.carry[:, i, ..., None, None])
-    dstate.copy_(g.flatten(1, 2))
-    # inside the chunk
-    scores = cf @ bf.mT * k.seen
-    decay = k.between.exp_()
-    dxd = (scores * decay).mT @ dyh
-    dxd = _add_bmm(dxd, bf * k.to_end[..., None], dfed.mT)
-    dscores = ((dyh @ xd.mT).mul_(decay)).sum(3, keepdim=True) * k.seen
-    dcf = dscores @ bf + (read @ states[:, :-1]).sum(3, keepdim=True)
-    dbf = dscores.mT @ cf + ((xd * k.to_end[..., None]) @ dfed).sum(3, keepdim=True)
-    dc.copy_(_by_time(dcf))
-    db.copy_(_by_time(dbf))
-    # y depends on the log decays only through exp(total_l - total_s): a query's exponent gets
-    # dy y, a key's loses dx x, and the end of the chunk stands for everything carried on
-    dyx = (dy * xf).sum(-1)
-    dyy = _by_head(((dy * y).sum(-1) - d * dyx)[..., None], groups)[..., 0]
-    dxx = (dxd * xh).sum(-1)
-    dtotal = dyy - k.steps * dxx
-    dtotal[..., -1] += (dfed * states[:, 1:]).sum((-1, -2))
-    dlog = dtotal.flip(-1).cumsum(-1).flip(-1)
-    ddt.copy_(_by_time((dxx + a.view(groups, -1, 1) * dlog)[..., None])[..., 0])
-    dxh = _by_head(dx, groups)
-    torch.addcmul(_by_head(dy, groups) * d.view(groups, -1, 1, 1), dxd, k.steps[..., None], out=dxh)
-    return (k.steps * dlog).sum((0, 1, 4)).flatten(), dyx.sum((0, 1))
+def _by_time(t: Tensor) -> Tensor:
+    """The inverse of ``_by_head``: (B,c,G,R,Q,P) -> (B,T,H,P)."""
+    batch, count, groups, per, size, width = t.shape
+    return t.permute(0, 1, 4, 2, 3, 5).reshape(batch, count * size, groups * per, width)
 
 
 def _by_group(t: Tensor) -> Tensor:
@@ -230,6 +222,11 @@ def _by_group(t: Tensor) -> Tensor:
     batch, _, groups, n = t.shape
     t = t.float().view(batch, -1, CHUNK, groups, n).transpose(2, 3)
     return t.contiguous()[:, :, :, None]
+
+
+def _laid_out_mul(x: Tensor, y: Tensor) -> Tensor:
+    """x * y laid out in the order of its dimensions, whatever the strides of x."""
+    return torch.mul(x, y, out=torch.empty(x.shape, device=x.device))
 
 
 def _add_bmm(y: Tensor, left: Tensor, right: Tensor) -> Tensor:

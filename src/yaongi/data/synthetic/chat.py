@@ -1,0 +1,154 @@
+"""Conversations with 야옹이: small talk, stories on request, sums, functions, story questions."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from yaongi.data.synthetic import story_qa
+from yaongi.data.synthetic.arithmetic import sum_item
+from yaongi.data.synthetic.functions import function_item
+from yaongi.data.synthetic.item import Item, Message, turn
+from yaongi.data.synthetic.splits import Key, Split, draw, split_of
+from yaongi.data.synthetic.stories import Story, draw_plot, tell
+from yaongi.data.synthetic.template import FORMAL, PLAIN, attach
+from yaongi.data.synthetic.words import rows
+
+
+T = TypeVar("T")
+
+
+class Talk(NamedTuple):
+    """A conversation, what it is mostly about, and the keys of everything in it."""
+
+    task: str
+    messages: list[Message]
+    keys: tuple[Key, ...]
+
+
+def conversation(rng: random.Random, split: Split) -> Talk:
+    """One conversation; all it contains is of ``split``."""
+    chance = rng.random()
+    if chance < 0.3:
+        return small_talk(rng, split)
+    if chance < 0.6:
+        return story_request(rng, split)
+    if chance < 0.8:
+        return several(rng, split)
+    if chance < 0.9:
+        return two_questions(rng, split)
+    return greeted(rng, split)
+
+
+def small_talk(rng: random.Random, split: Split) -> Talk:
+    """One to three turns of greetings, thanks, what 야옹이 can and cannot do."""
+    first = _pick(rng, [intent for intent in _talk() if _exchanges(split, intent)])
+    intents = [first, "thanks", "bye"][: 1 + int(rng.random() * 3)]
+    return _talk_of("talk", [line for intent in intents for line in _line(rng, split, intent)])
+
+
+def story_request(rng: random.Random, split: Split) -> Talk:
+    """A story told as asked for."""
+    plot = draw(draw_plot, lambda p: p.key, rng, split)
+    story = tell(plot, rng, length=0.35)
+    request = _pick(rng, _requests(story))
+    reply = story.text.replace("\n", " ") if rng.random() < 0.5 else story.text
+    return Talk("story", [turn("user", request), turn("assistant", reply)], (plot.key,))
+
+
+def several(rng: random.Random, split: Split) -> Talk:
+    """Two or three exercises, one after another."""
+    items = [_pick(rng, _EXERCISES)(rng, split) for _ in range(2 + int(rng.random() * 2))]
+    return _talk_of("several", items)
+
+
+def two_questions(rng: random.Random, split: Split) -> Talk:
+    """A story and two questions about it."""
+    return _talk_of("story_qa", story_qa.story_items(rng, split))
+
+
+def greeted(rng: random.Random, split: Split) -> Talk:
+    """A greeting, an exercise, thanks."""
+    item = _pick(rng, _EXERCISES)(rng, split)
+    hello, thanks = _line(rng, split, "hello"), _line(rng, split, "thanks")
+    return _talk_of(item.task, [*hello, item, *thanks])
+
+
+def _talk_of(task: str, items: Sequence[Item]) -> Talk:
+    return Talk(task, [m for item in items for m in item.messages], tuple(i.key for i in items))
+
+
+def _line(rng: random.Random, split: Split, intent: str) -> list[Item]:
+    """One exchange of this intent; none where this split has none."""
+    exchanges = _exchanges(split, intent)
+    return [_pick(rng, exchanges)] if exchanges else []
+
+
+_EXERCISES: tuple[Callable[[random.Random, Split], Item], ...] = (
+    sum_item, function_item, story_qa.story_item,
+)  # fmt: skip
+
+
+def _pick(rng: random.Random, options: Sequence[T]) -> T:
+    return options[int(rng.random() * len(options))]
+
+
+# --- small talk ------------------------------------------------------------------------------
+
+
+@functools.cache
+def _talk() -> dict[str, tuple[list[str], list[str]]]:
+    """intent -> what users say, what may be answered."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    said: tuple[list[str], list[str]] = ([], [])
+    for row in rows("talk.txt"):
+        if row.startswith("=="):
+            said = found.setdefault(row[2:].strip(), ([], []))
+        else:
+            said[row[0] == "<"].append(row[1:].strip())
+    return found
+
+
+@functools.cache
+def _exchanges(split: Split, intent: str) -> tuple[Item, ...]:
+    """What may be said and answered; which pairs are held out depends on both."""
+    said, answers = _talk()[intent]
+    keys = [("talk", ask, reply) for ask in said for reply in answers]
+    return tuple(Item("talk", k[1], k[2], k[2], k) for k in keys if split_of(k) == split)
+
+
+# --- asking for a story ----------------------------------------------------------------------
+
+_SUBJECTS = {
+    "find": "잃어버린 {x을} 찾는", "errand": "{x} 심부름을 가는", "gift": "{x을} 선물하는", "make": "{x을} 만드는",
+    "learn": "{x을} 배우는", "rescue": "{x을} 도와주는", "quarrel": "친구와 싸우고 화해하는", "trip": "{q에} 놀러 가는",
+    "grow": "{x을} 키우는", "show": "{x} 솜씨를 보여 주는", "deliver": "{x을} 전해 주는", "fix": "{x을} 고치는",
+    "mystery": "이상한 일을 밝혀내는", "friend": "새 친구를 사귀는", "memory": "옛 물건을 찾아내는",
+    "work": "{x으로} 일하는 사람의", "feast": "욕심을 부리다 뉘우치는",
+}  # fmt: skip
+_ASKS = (
+    "{0} 이야기 해 줘.", "{0} 이야기를 들려줘.", "{0} 이야기를 들려주세요.", "{0} 이야기를 하나 지어 줘.",
+    "{0} 짧은 이야기 부탁해요.", "{0} 동화를 들려줄래?", "{0} 이야기가 듣고 싶어.",
+)  # fmt: skip
+
+
+def _requests(story: Story) -> list[str]:
+    """Ways to ask for just this story."""
+    plot = story.plot
+    said = _SUBJECTS[plot.arc]
+    for slot, particle in (("x을", "을"), ("x으로", "으로")):
+        said = said.replace(f"{{{slot}}}", attach(plot.item.text, particle))
+    said = said.replace("{x}", plot.item.text).replace("{q에}", plot.second.word.text + "에")
+    hero = (story.cast.named or story.cast.hero).text
+    starring = f"{attach(hero, '이')} 나오는"
+    place = f"{plot.first.word.text}에서 생긴"
+    kind = "편지로 쓴" if plot.letter else "일기로 쓴" if plot.me else ""
+    tone = "존댓말로 된" if plot.register == FORMAL else ""
+    wholes = [said, starring, f"{starring}, {said}", f"{kind or tone} {said}".strip()]
+    if plot.arc not in ("trip", "errand", "gift", "deliver", "show") and not plot.me:
+        wholes.append(f"{place}")
+    if plot.register == PLAIN and not plot.me and plot.hero == "kid":
+        wholes.append(f"{hero}라는 아이가 {said}" if hero[-1] != "이" else f"{attach(hero, '이')} {said}")
+    return [ask.format(whole) for whole in wholes for ask in _ASKS]
