@@ -121,4 +121,4 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair (i, i + K/2) of x (B,H,T,K) by its angle; cos, sin (T,K) float32."""
     first, second = x.chunk(2, -1)
     turned = torch.cat([-second, first], -1)
-    return x * cos.to(x.dtype) + turned * sin.to(x.dtype)
+    return torch.addcmul(x * cos.to(x.dtype), turned, sin.to(x.dtype))

@@ -14,7 +14,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -59,6 +59,11 @@ WARM_STEPS, TIMED_STEPS, TIMED_SHARE = 2, 3, 0.02
 """A time budget is planned from so many steps after so many to warm up, or more of them: those
 that fit into this share of the budget."""
 
+PLAN = "run.json"
+
+REVISE_SHARE = 0.05
+"""A time budget is planned again when the steps that fit differ by more than this share."""
+
 SPARE = 0.98
 """Share of a time budget for steps and evaluation; the rest is for checkpoints."""
 
@@ -72,7 +77,8 @@ class TrainConfig(LoopConfig):
     Attributes:
         batch_tokens: tokens per optimizer step, a multiple of seq_len.
         steps, tokens, minutes: the budget, one of them. ``minutes`` is turned into a number of
-            steps by timing a few on the first start; a resumed run keeps that number.
+            steps by timing a few on the first start, and once more before the learning rate
+            begins to fall; a resumed run keeps that number.
         checkpoint_activations: recompute layers in the backward pass: less memory, more time.
         log_every, eval_every: in steps; the last step is always logged and evaluated.
         save_s: time between checkpoints.
@@ -198,6 +204,7 @@ class _Run:
         probes: Probes,
     ) -> None:
         self.began = self.saved_at = time.monotonic()
+        self.spent = 0.0  # by earlier processes of this run
         if cfg.threads is not None:
             torch.set_num_threads(cfg.threads)
         self.cfg, self.work, self.batches, self.probes = cfg, work, batches, probes
@@ -210,13 +217,12 @@ class _Run:
     def start(self, steps: int | None) -> None:
         """Make the plan or read it, then load the newest checkpoint."""
         identity = _identity(self.work)
-        path = self.root / "run.json"
-        plan = _read_plan(path, identity)
+        plan = _read_plan(self.root / PLAN, identity)
         self._choose(plan, steps or self.cfg.steps)
+        self.root.mkdir(parents=True, exist_ok=True)
         if plan is None:
             plan = self._make_plan(steps)
-            self.root.mkdir(parents=True, exist_ok=True)
-            write_json(path, {"identity": identity, "plan": asdict(plan)})
+            self._write_plan(plan)
         self.plan = plan
         self._build()
         ckpt.sweep(self.root)
@@ -286,8 +292,47 @@ class _Run:
         return max(1, int(left_s / step_s))
 
     def steps(self) -> Iterator[Step]:
-        """The remaining steps of the plan."""
-        return self._train(self.progress.step, self.plan.steps)
+        """The remaining steps of the plan, which a time budget may still change on the way."""
+        self.stepping_since, self.first = time.monotonic(), self.progress.step
+        late = False
+        while True:
+            open_until = self.cfg.schedule.open_until(self.plan.steps) if self.cfg.minutes else 0
+            for step in self._train(self.progress.step, self.plan.steps):
+                yield step
+                overdue = not late and step.index < open_until and self._late(open_until)
+                if overdue or step.index == open_until:
+                    late = late or overdue
+                    break
+            else:
+                return
+            self._revise()
+
+    def _budget_left_s(self) -> float:
+        used_s = self.spent + time.monotonic() - self.began
+        return SPARE * (self.cfg.minutes or 0.0) * 60 - used_s
+
+    def _late(self, open_until: int) -> bool:
+        """Whether the time is up for the steps before the decay, though not all were made."""
+        share = 1 - open_until / self.plan.steps
+        return self._budget_left_s() < share * SPARE * (self.cfg.minutes or 0.0) * 60
+
+    def _revise(self) -> None:
+        """Plan again before the decay begins: a machine is not always as fast as when it started.
+
+        A checkpoint comes first, so that a resumed run does not repeat earlier steps by the new
+        plan.
+        """
+        done = self.progress.step
+        step_s = (time.monotonic() - self.stepping_since) / (done - self.first)
+        steps = done + max(1, int(self._budget_left_s() / step_s))
+        if abs(steps - self.plan.steps) > REVISE_SHARE * self.plan.steps:
+            self.save()
+            self.plan = replace(self.plan, steps=steps)
+            self._write_plan(self.plan)
+            log.info("planned again: %d steps fit into %s minutes", steps, self.cfg.minutes)
+
+    def _write_plan(self, plan: Plan) -> None:
+        write_json(self.root / PLAN, {"identity": _identity(self.work), "plan": asdict(plan)})
 
     def _train(self, start: int, steps: int) -> Iterator[Step]:
         return train_steps(
@@ -350,6 +395,7 @@ class _Run:
         self.progress = Progress(**state["progress"])
         ckpt.warn_if_moved(self.progress.machine, here)
         self.progress.machine = here
+        self.spent = self.progress.seconds
         log.info("resuming after step %d of %d", self.progress.step, self.plan.steps)
 
 

@@ -30,6 +30,10 @@ class ScheduleConfig(Config):
         """The factor for the update numbered ``step`` (from 0)."""
         raise NotImplementedError
 
+    def open_until(self, total_steps: int) -> int:
+        """Steps after which ``total_steps`` begins to matter; until then it may still change."""
+        return 0
+
     def warmup(self, step: int, total_steps: int) -> float:
         """Linear rise to 1; never 0, or the first update would be wasted."""
         return min(1.0, (step + 1) / (self.warmup_fraction * total_steps + 1))
@@ -46,6 +50,9 @@ class WSD(ScheduleConfig):
         if self.warmup_fraction + self.decay_fraction > 1:
             raise ValueError("warmup_fraction + decay_fraction is more than the whole run")
         return self
+
+    def open_until(self, total_steps: int) -> int:
+        return int((1 - self.decay_fraction) * total_steps)
 
     def multiplier(self, step: int, total_steps: int) -> float:
         decay_steps = self.decay_fraction * total_steps

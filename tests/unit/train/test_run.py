@@ -215,7 +215,8 @@ def test_probes_see_a_model_in_eval_mode_and_training_is_not_disturbed(inputs, w
     assert same_weights(done.path, whole.path)
 
 
-def test_a_time_budget_is_planned_once_and_then_exact(inputs, tmp_path):
+def test_a_time_budget_is_planned_once_and_then_exact(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "REVISE_SHARE", 1e9)
     budget = {"steps": None, "minutes": 0.02, "log_every": 1, "eval_every": 3}
     out = tmp_path / "timed"
     with pytest.raises(KeyboardInterrupt):
@@ -226,6 +227,50 @@ def test_a_time_budget_is_planned_once_and_then_exact(inputs, tmp_path):
     again = {**budget, "minutes": None, "steps": plan["steps"], "precision": plan["precision"]}
     counted = train(inputs, tmp_path / "counted", config=again)
     assert same_weights(done.path, counted.path)  # timing left no trace
+
+
+class Clock:
+    """A clock on which every training step takes a second."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def tick(self, step) -> None:
+        self.now += 1.0
+
+
+@pytest.mark.parametrize("planned", [12, 50, 100_000])
+def test_a_wrong_plan_is_mended_before_the_decay(inputs, tmp_path, monkeypatch, planned):
+    """The timing at the start met another machine than the run did: much slower, much faster."""
+    clock = Clock()
+    monkeypatch.setattr(run_module, "time", clock)
+    monkeypatch.setattr(run_module._Run, "_steps_in", lambda self, budget_s: planned)
+    budget = {"steps": None, "minutes": 1, "log_every": 1}
+    done = train(inputs, tmp_path / "timed", config=budget, on_step=clock.tick)
+    assert 50 <= done.manifest.counts["steps"] <= 60
+    lrs = [line["lr"] for line in read_metrics(done.path)]
+    assert max(lrs) > 50 * lrs[-1]  # it ended with its decay
+
+
+def test_a_mended_plan_survives_a_kill(inputs, tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(run_module, "time", clock)
+    monkeypatch.setattr(run_module._Run, "_steps_in", lambda self, budget_s: 12)
+
+    def killed(step):
+        clock.tick(step)
+        if step.index == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    budget = {"steps": None, "minutes": 1, "log_every": 1}
+    with pytest.raises(KeyboardInterrupt):
+        train(inputs, tmp_path / "timed", config=budget, on_step=killed)
+    plan = json.loads((tmp_path / "timed.partial/checkpoints/run.json").read_text())["plan"]
+    assert plan["steps"] > 20
+    done = train(inputs, tmp_path / "timed", config=budget, on_step=clock.tick)
+    assert done.manifest.counts["steps"] >= plan["steps"]
 
 
 def test_numbers_that_are_not_finite_name_the_checkpoint(inputs, tmp_path):

@@ -24,12 +24,13 @@ from yaongi.core.errors import ConfigError, nearest
 from yaongi.core.seeds import Seed
 from yaongi.core.units import ByteSize
 from yaongi.data.sources import Reading, Source
-from yaongi.data.synthetic import stories
 from yaongi.data.synthetic.arithmetic import fact_item, sum_item
 from yaongi.data.synthetic.chat import conversation
 from yaongi.data.synthetic.functions import function_item
 from yaongi.data.synthetic.item import Item, Message, extract_answer
+from yaongi.data.synthetic.plots import draw_plot
 from yaongi.data.synthetic.splits import Key, Split, draw, split_of
+from yaongi.data.synthetic.stories import tell
 from yaongi.data.synthetic.story_qa import story_item
 
 __all__ = [
@@ -160,12 +161,14 @@ Made = tuple[str, dict[str, Any]]
 
 
 def _story(rng: random.Random, split: Split) -> Made:
-    plot = draw(stories.draw_plot, lambda p: p.key, rng, split)
-    text = stories.tell(plot, rng).text
+    plot = draw(draw_plot, lambda p: p.key, rng, split)
+    text = tell(plot, rng).text
     return text, {"form": "text", "task": "story", "keys": [list(plot.key)]}
 
 
-def _exercise(make: Callable[[random.Random, Split], Item]) -> Callable[[random.Random, Split], Made]:
+def _exercise(
+    make: Callable[[random.Random, Split], Item],
+) -> Callable[[random.Random, Split], Made]:
     def made(rng: random.Random, split: Split) -> Made:
         item = make(rng, split)
         return _chat(item.task, item.messages, (item.key,))
@@ -207,7 +210,7 @@ TASKS: dict[str, Callable[[random.Random, Split], Item]] = {
 @functools.cache
 def _fingerprint() -> str:
     digest = hashlib.sha256()
-    folder = resources.files(__package__)
+    folder = resources.files("yaongi.data.synthetic")
     for part in (folder, folder / "words"):
         for file in sorted(part.iterdir(), key=lambda f: f.name):
             if file.name.endswith((".py", ".txt")):

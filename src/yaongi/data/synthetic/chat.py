@@ -11,11 +11,11 @@ from yaongi.data.synthetic import story_qa
 from yaongi.data.synthetic.arithmetic import sum_item
 from yaongi.data.synthetic.functions import function_item
 from yaongi.data.synthetic.item import Item, Message, turn
+from yaongi.data.synthetic.plots import draw_plot
 from yaongi.data.synthetic.splits import Key, Split, draw, split_of
-from yaongi.data.synthetic.stories import Story, draw_plot, tell
-from yaongi.data.synthetic.template import FORMAL, PLAIN, attach
-from yaongi.data.synthetic.words import rows
-
+from yaongi.data.synthetic.stories import Story, tell
+from yaongi.data.synthetic.template import FORMAL
+from yaongi.data.synthetic.wordfiles import rows, sections
 
 T = TypeVar("T")
 
@@ -121,34 +121,19 @@ def _exchanges(split: Split, intent: str) -> tuple[Item, ...]:
 
 # --- asking for a story ----------------------------------------------------------------------
 
-_SUBJECTS = {
-    "find": "잃어버린 {x을} 찾는", "errand": "{x} 심부름을 가는", "gift": "{x을} 선물하는", "make": "{x을} 만드는",
-    "learn": "{x을} 배우는", "rescue": "{x을} 도와주는", "quarrel": "친구와 싸우고 화해하는", "trip": "{q에} 놀러 가는",
-    "grow": "{x을} 키우는", "show": "{x} 솜씨를 보여 주는", "deliver": "{x을} 전해 주는", "fix": "{x을} 고치는",
-    "mystery": "이상한 일을 밝혀내는", "friend": "새 친구를 사귀는", "memory": "옛 물건을 찾아내는",
-    "work": "{x으로} 일하는 사람의", "feast": "욕심을 부리다 뉘우치는",
-}  # fmt: skip
-_ASKS = (
-    "{0} 이야기 해 줘.", "{0} 이야기를 들려줘.", "{0} 이야기를 들려주세요.", "{0} 이야기를 하나 지어 줘.",
-    "{0} 짧은 이야기 부탁해요.", "{0} 동화를 들려줄래?", "{0} 이야기가 듣고 싶어.",
-)  # fmt: skip
+_ASKED = sections("requests.txt")
+_AT_FIRST_PLACE = ("find", "learn", "rescue", "grow", "mystery", "friend", "memory", "work")
 
 
 def _requests(story: Story) -> list[str]:
     """Ways to ask for just this story."""
     plot = story.plot
-    said = _SUBJECTS[plot.arc]
-    for slot, particle in (("x을", "을"), ("x으로", "으로")):
-        said = said.replace(f"{{{slot}}}", attach(plot.item.text, particle))
-    said = said.replace("{x}", plot.item.text).replace("{q에}", plot.second.word.text + "에")
-    hero = (story.cast.named or story.cast.hero).text
-    starring = f"{attach(hero, '이')} 나오는"
-    place = f"{plot.first.word.text}에서 생긴"
-    kind = "편지로 쓴" if plot.letter else "일기로 쓴" if plot.me else ""
-    tone = "존댓말로 된" if plot.register == FORMAL else ""
-    wholes = [said, starring, f"{starring}, {said}", f"{kind or tone} {said}".strip()]
-    if plot.arc not in ("trip", "errand", "gift", "deliver", "show") and not plot.me:
-        wholes.append(f"{place}")
-    if plot.register == PLAIN and not plot.me and plot.hero == "kid":
-        wholes.append(f"{hero}라는 아이가 {said}" if hero[-1] != "이" else f"{attach(hero, '이')} {said}")
-    return [ask.format(whole) for whole in wholes for ask in _ASKS]
+    about = _ASKED[plot.arc][0].format(x=plot.item, q=plot.second.word)
+    hero = story.cast.named or story.cast.hero
+    form = "편지로 쓴 " if plot.letter else "일기로 쓴 " if plot.me else ""
+    tone = "존댓말로 된 " if plot.register == FORMAL else ""
+    starring = f"{hero['이']} 나오는"
+    wanted = [about, starring, f"{starring}, {about}", f"{form or tone}{about}"]
+    if not plot.me and plot.arc in _AT_FIRST_PLACE:
+        wanted.append(f"{plot.first.word}에서 생긴")
+    return [ask.format(want) for want in wanted for ask in _ASKED["ask"]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from yaongi.data.synthetic.wordfiles import rows
 from yaongi.text.hangul import compose, decompose, final_sound
 
 # Homographs are told apart by a tag: "묻다/ㄷ" asks, "묻다" buries; "이르다/러" arrives.
@@ -29,31 +30,7 @@ _HONORIFIC = {
     "있다": "계시다", "아프다": "편찮으시다", "죽다": "돌아가시다",
 }  # fmt: skip
 
-ADJECTIVES = frozenset(
-    """
-    같다 다르다 많다 적다 크다 작다 길다 짧다 높다 낮다 넓다 좁다 깊다 얕다 굵다 가늘다 두껍다 얇다
-    무겁다 가볍다 빠르다 느리다 좋다 나쁘다 예쁘다 곱다 밝다 어둡다 맑다 흐리다 춥다 덥다 따뜻하다
-    시원하다 차갑다 뜨겁다 달다 맵다 시다 고소하다 달콤하다 새콤하다 맛있다 재미있다
-    멋있다 기쁘다 슬프다 아프다 고프다 부럽다 외롭다 그립다 고맙다 미안하다 반갑다 즐겁다 괴롭다
-    무섭다 두렵다 부끄럽다 창피하다 수줍다 자랑스럽다 사랑스럽다 걱정스럽다 속상하다 서운하다 섭섭하다
-    억울하다 답답하다 심심하다 지루하다 궁금하다 신기하다 놀랍다 이상하다 조용하다 고요하다 시끄럽다
-    행복하다 뿌듯하다 든든하다 편안하다 홀가분하다 개운하다 상쾌하다 싱그럽다 포근하다 아늑하다 쓸쓸하다
-    허전하다 막막하다 초조하다 불안하다 안타깝다 아깝다 아쉽다 분하다 얄밉다 밉다 싫다 어렵다 쉽다
-    바쁘다 한가하다 피곤하다 졸리다 힘들다 배고프다 목마르다 환하다 눈부시다 푸르다 빨갛다 노랗다
-    파랗다 하얗다 까맣다 커다랗다 동그랗다 조그맣다 귀엽다 똑똑하다 착하다 친절하다 씩씩하다 용감하다
-    부지런하다 게으르다 성급하다 가난하다 부유하다 튼튼하다 건강하다 약하다 강하다 세다 젊다 늙다 새롭다
-    낡다 깨끗하다 더럽다 가득하다 비슷하다 중요하다 소중하다 특별하다 평범하다 아름답다 향긋하다
-    구수하다 부드럽다 딱딱하다 말랑말랑하다 매끄럽다 거칠다 뾰족하다 둥글다 그렇다 이렇다 저렇다 어떻다
-    없다 싶다 아니다 이다 촉촉하다 축축하다 서늘하다 쌀쌀하다 화창하다 후텁지근하다 캄캄하다
-    가깝다 멀다 느긋하다 흐뭇하다 뭉클하다 짜릿하다 후련하다 떳떳하다 얼떨떨하다 난처하다 곤란하다
-    당황스럽다 벅차다 따분하다 어색하다 서먹하다 까마득하다 선명하다 희미하다 귀하다 흔하다 진하다 연하다
-    싱싱하다 근사하다 멀쩡하다 뚜렷하다 반듯하다 익숙하다 서툴다 낯설다 흥겹다 정겹다 괜찮다 훌륭하다
-    완벽하다 소박하다 그럴듯하다 다정하다 상냥하다 무뚝뚝하다 엄하다 수다스럽다 조심스럽다
-    후끈하다 미끄럽다 싱겁다 비싸다 알맞다
-    보드랍다 까칠하다 시들하다 무사하다 간단하다 복잡하다 급하다 드물다 이르다 너그럽다 느끼하다
-    새파랗다 새빨갛다 샛노랗다 새하얗다 새까맣다 간지럽다 쑥스럽다 울퉁불퉁하다 홀쭉하다 통통하다 납작하다
-    """.split()
-)
+ADJECTIVES = frozenset(" ".join(rows("adjectives.txt")).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +179,7 @@ def _reu_vowel(stem: str, bare: str, tag: str) -> str:
     harmony = "ㅏ" if vowel in "ㅏㅗ" else "ㅓ"
     if bare.endswith(_EU_REGULAR):
         return before + compose("ㄹ", harmony)
-    return before[:-1] + compose(lead, vowel, "ㄹ" if not tail else tail) + compose("ㄹ", harmony)
+    return before[:-1] + compose(lead, vowel, tail or "ㄹ") + compose("ㄹ", harmony)
 
 
 def _attach(stem: Stems, ending: str) -> str:

@@ -2,17 +2,19 @@
 
 Every family computes its trace here, in parallel with the source it prints; a test executes the
 source and compares. The form of the task is that of "scratchpads" (Nye et al. 2021,
-arXiv:2112.00114). At most one operand of any sum has two digits, so no pair of ``arithmetic`` occurs.
+arXiv:2112.00114). At most one operand of any sum has two digits, so no pair of ``arithmetic``
+occurs.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from yaongi.data.synthetic.item import ANSWER, Item
 from yaongi.data.synthetic.splits import Key, Split, draw
+from yaongi.data.synthetic.wordfiles import sections
 
 
 class Call(NamedTuple):
@@ -33,15 +35,9 @@ class Call(NamedTuple):
     value: str
 
 
-_NAMES = ("f", "g", "h", "calc", "work", "run", "step", "make", "solve", "func")
-_ASKS = (
-    "print({name}({call}))를 실행하면 무엇이 나와?",
-    "print({name}({call}))의 결과는?",
-    "{name}({call})의 값은 무엇이야?",
-    "{name}({call})의 값을 알려 줘.",
-    "여기서 print({name}({call}))는 무엇을 보여 주나요?",
-    "{name}({call})의 결과는 무엇일까요?",
-)
+_WORDS_OF = sections("functions.txt")
+_NAMES, _WORDS, _ADDED = (" ".join(_WORDS_OF[name]).split() for name in ("names", "words", "added"))
+_ASKS = _WORDS_OF["ask"]
 
 
 def function_item(rng: random.Random, split: Split) -> Item:
@@ -59,8 +55,12 @@ def _digit(rng: random.Random, low: int = 1, high: int = 9) -> int:
     return low + int(rng.random() * (high - low + 1))
 
 
-def _call(family: str, source: str, call: str, trace: list[str], value: object, *names: object) -> Call:
-    return Call(("function", family, *map(str, names), call), source, call, tuple(trace), str(value))
+def _call(
+    family: str, source: str, call: str, trace: list[str], value: object, *names: object
+) -> Call:
+    return Call(
+        ("function", family, *map(str, names), call), source, call, tuple(trace), str(value)
+    )
 
 
 def linear(rng: random.Random) -> Call:
@@ -135,9 +135,8 @@ def remainder(rng: random.Random) -> Call:
 def count_up(rng: random.Random) -> Call:
     """total += i for i in range(1, n + 1)"""
     n = _digit(rng, 1, 6)
-    source = (
-        "def {f}(n):\n    total = 0\n    for i in range(1, n + 1):\n        total += i\n    return total"
-    )
+    loop = "for i in range(1, n + 1):\n        total += i"
+    source = f"def {{f}}(n):\n    total = 0\n    {loop}\n    return total"
     return _call("count_up", source, str(n), _sums(range(1, n + 1)), n * (n + 1) // 2)
 
 
@@ -212,13 +211,6 @@ def rearrange(rng: random.Random) -> Call:
     return _call("rearrange", f"def {{f}}(a):\n    return {body}", str(items), [], value, body)
 
 
-_WORDS = (
-    "나비 고래 사과 하늘 바다 구름 토끼 거북 여우 달빛 별 꽃 산 강 눈 비 봄 여름 가을 겨울 나무 바람 고양이 강아지 "
-    "참새 감자 포도 딸기 호박 소나무 물고기 도토리 무지개 종이배 기차 자전거 우산 모자 연필 편지"
-).split()
-_ADDED = ("야", "!", "님", "들", "와", "?", "처럼", "에게")
-
-
 def glue(rng: random.Random) -> Call:
     """s + suffix, prefix + s"""
     word, added = rng.choice(_WORDS), rng.choice(_ADDED)
@@ -230,7 +222,7 @@ def glue(rng: random.Random) -> Call:
 
 def again(rng: random.Random) -> Call:
     """s * n"""
-    word, n = rng.choice(_WORDS[:30]), _digit(rng, 2, 4)
+    word, n = rng.choice(_WORDS), _digit(rng, 2, 4)
     source = "def {f}(s, n):\n    return s * n"
     return _call("again", source, f'"{word}", {n}', [f"{word} {n}번"], word * n)
 
@@ -245,7 +237,8 @@ def backwards(rng: random.Random) -> Call:
 def word_at(rng: random.Random) -> Call:
     """words[i]"""
     words, i = rng.sample(_WORDS, 3), _digit(rng, 0, 2)
-    source = f"def {{f}}(i):\n    words = {str(words).replace(chr(39), chr(34))}\n    return words[i]"
+    written = ", ".join(f'"{word}"' for word in words)
+    source = f"def {{f}}(i):\n    words = [{written}]\n    return words[i]"
     return _call("word_at", source, str(i), [], words[i], *words)
 
 
@@ -258,14 +251,15 @@ def is_member(rng: random.Random) -> Call:
 
 FAMILIES: tuple[Callable[[random.Random], Call], ...] = (
     linear, shifted, two_arguments, larger, branch, parity, remainder, count_up, repeat_add,
-    count_down, list_sum, pick_one, each, keep, rearrange, glue, again, backwards, word_at, is_member,
+    count_down, list_sum, pick_one, each, keep, rearrange, glue, again, backwards, word_at,
+    is_member,
 )  # fmt: skip
 
 
-def _sums(items: object, start: int = 0) -> list[str]:
+def _sums(items: Iterable[int], start: int = 0) -> list[str]:
     """The running total: ``0+3=3``, ``3+5=8``."""
     trace, total = [], start
-    for item in items:  # type: ignore[attr-defined]
+    for item in items:
         trace.append(f"{total}+{item}={total + item}")
         total += item
     return trace

@@ -39,9 +39,8 @@ def turn(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
-def extract_answer(text: str) -> str | None:
-    """The short answer of a reply: what follows the last ``답:`` on its line; None without one."""
+def extract_answer(text: str) -> str:
+    """The short answer of a reply: what follows the last ``답:`` on its line; empty without one."""
     _, found, rest = text.rpartition(ANSWER.strip())
-    if not found:
-        return None
-    return rest.strip().split("\n", 1)[0].strip().rstrip(".").strip()
+    line = rest.strip().split("\n", 1)[0] if found else ""
+    return line.strip().removesuffix(".").strip()

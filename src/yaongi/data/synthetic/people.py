@@ -127,9 +127,9 @@ def speaks_politely(scene: Scene, speaker: str, listener: str) -> bool:
     s, t = scene.slots.get(speaker), scene.slots.get(listener)
     if not isinstance(s, Person) or not isinstance(t, Person):
         return False
-    if t.rank > s.rank:
-        return s.rank != GROWN or t.rank == SENIOR
-    return s.rank >= GROWN and t.rank >= GROWN and s.rank == t.rank and t.call != "여보"
+    if t.rank != s.rank:
+        return t.rank > s.rank
+    return s.rank >= GROWN and t.call != "여보"
 
 
 @dataclass

@@ -34,9 +34,10 @@ _ENDINGS = {
     "현": ("는다", "습니다", "아요", "아", "고", "아서", "는데", "지만"),
 }
 _PARTICLES = (
-    "은 이 을 과 아 이랑 이나 이라 이며 이고 이네 이니 이지 이야 이에요 이구나 이라는 이라고 이라도 "
-    "이라면 이라고만 이란다 으로 으로는 과는 이었다 이었어 이었구나 이었는데"
-).split()
+    "은", "이", "을", "과", "아", "이랑", "이나", "이라", "이며", "이고", "이네", "이니", "이지",
+    "이야", "이에요", "이구나", "이라는", "이라고", "이라도", "이라면", "이라고만", "이란다",
+    "으로", "으로는", "과는", "이었다", "이었어", "이었구나", "이었는데",
+)  # fmt: skip
 _IRREGULAR = {"은": "는", "이": "가", "을": "를", "과": "와", "아": "야", "과는": "와는"}
 
 
@@ -53,37 +54,32 @@ _PAIRED = {particle: _pair(particle) for particle in _PARTICLES}
 
 
 def attach(noun: str, particle: str) -> str:
-    """``noun`` with ``particle``, which is given as after a consonant (은, 을, 으로) or as it is."""
+    """``noun`` with ``particle``, given as after a consonant (은, 을, 으로) or as it is."""
     pair = _PAIRED.get(particle)
     return noun + particle if pair is None else josa(noun, pair)
 
 
-class Word(dict[str, str]):
+class Word:
     """A noun; ``word["을"]`` is the noun with that particle, made once."""
 
     honoured = False
 
     def __init__(self, text: str) -> None:
-        super().__init__({"": text})
         self.text = text
+        self._forms = {"": text}
 
-    def __missing__(self, particle: str) -> str:
-        form = self.form(particle)
-        self[particle] = form
-        return form
-
-    def form(self, particle: str) -> str:
-        """The noun with ``particle``; people and pronouns have their own ways."""
-        return attach(self.text, particle)
+    def __getitem__(self, particle: str) -> str:
+        found = self._forms.get(particle)
+        if found is None:
+            found = self._forms[particle] = self.form(particle)
+        return found
 
     def __str__(self) -> str:
         return self.text
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    def form(self, particle: str) -> str:
+        """The noun with ``particle``; people and pronouns have their own ways."""
+        return attach(self.text, particle)
 
 
 @dataclass
@@ -266,7 +262,7 @@ def _parse(tokens: list[str], start: int, closing: str) -> tuple[list[list[Tree]
             branches[-1].append((token, inner))
         elif token == "|":
             branches.append([])
-        elif token == "":
+        elif token in ("", ")", "」"):
             raise ValueError(f"unbalanced brackets in {''.join(tokens)!r}")
         else:
             branches[-1].append(token)

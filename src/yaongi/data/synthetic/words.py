@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from importlib import resources
 
 from yaongi.data.synthetic.template import (
     Node,
@@ -18,6 +17,7 @@ from yaongi.data.synthetic.template import (
     compile_text,
     read_pools,
 )
+from yaongi.data.synthetic.wordfiles import cells, listed, rows, sections
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,10 @@ class Trouble:
     feelings: tuple[str, ...]
     turns: dict[str, Pool]
 
+    def fits(self, tags: set[str]) -> bool:
+        """Whether it can come when ``tags`` hold."""
+        return self.needs <= tags and self.refuses.isdisjoint(tags)
+
     def turns_for(self, tags: set[str]) -> list[str]:
         """The turns that can be told when ``tags`` hold."""
         return [key for key, pool in self.turns.items() if any(x.fits(tags) for x in pool.lines)]
@@ -136,7 +140,6 @@ class Animal:
     """An animal that can be somebody in a tale."""
 
     name: str
-    gait: str
     food: Word
 
 
@@ -163,7 +166,7 @@ class Lexicon:
 @functools.cache
 def lexicon() -> Lexicon:
     """Read once per process (a fraction of a second)."""
-    names = _sections("names.txt")
+    names = sections("names.txt")
     synonyms = Synonyms(rows("synonyms.txt"))
     troubles, trouble_pools = _troubles(synonyms)
     files = ("common", "arcs", "mood", "details")
@@ -186,42 +189,20 @@ def lexicon() -> Lexicon:
     )
 
 
-def rows(file: str) -> list[str]:
-    """The rows of a word file, comments left out."""
-    text = (resources.files(__package__) / "words" / file).read_text(encoding="utf-8")
-    found = (row.strip() for row in text.splitlines())
-    return [row for row in found if row and (not row.startswith("#") or row.startswith("##"))]
-
-
 def _table(file: str, columns: int) -> list[list[str]]:
-    table = [[cell.strip() for cell in row.split("|")] for row in rows(file)]
+    table = [cells(row) for row in rows(file)]
     for row in table:
         if len(row) != columns:
             raise ValueError(f"{file}: {row[0]} has {len(row)} columns, not {columns}")
     return table
 
 
-def _sections(file: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    name = ""
-    for row in rows(file):
-        if row.startswith("=="):
-            name = row[2:].strip()
-        else:
-            found.setdefault(name, []).append(row)
-    return found
-
-
 def _names(lines: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(lines).split()))
 
 
-def _list(cell: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in cell.split(";") if part.strip())
-
-
 def _words(cell: str) -> tuple[Word, ...]:
-    return tuple(Word(part) for part in _list(cell))
+    return tuple(Word(part) for part in listed(cell))
 
 
 def _tags(cell: str) -> frozenset[str]:
@@ -229,46 +210,46 @@ def _tags(cell: str) -> frozenset[str]:
 
 
 def _place(r: list[str]) -> Place:
-    looks = tuple(Word(f"{look} {r[0]}") for look in _list(r[2]))
-    return Place(Word(r[0]), _tags(r[1]), looks, _words(r[3]), _list(r[4]))
+    looks = tuple(Word(f"{look} {r[0]}") for look in listed(r[2]))
+    return Place(Word(r[0]), _tags(r[1]), looks, _words(r[3]), listed(r[4]))
 
 
 def _thing(r: list[str]) -> Thing:
-    looks = [look for look in _list(r[2]) if look[0] != "-"]
-    worn = [look[1:] for look in _list(r[2]) if look[0] == "-"]
+    looks = [look for look in listed(r[2]) if look[0] != "-"]
+    worn = [look[1:] for look in listed(r[2]) if look[0] == "-"]
     fresh, used = (tuple(Word(f"{x} {r[0]}") for x in part) for part in (looks, worn))
     return Thing(Word(r[0]), _tags(r[1]), fresh, used, Word(r[4]))
 
 
 def _make(r: list[str]) -> Make:
-    return Make(Word(r[0]), _tags(r[1]), _words(r[2]), _list(r[3]), _list(r[4]), _list(r[5]))
+    return Make(Word(r[0]), _tags(r[1]), _words(r[2]), listed(r[3]), listed(r[4]), listed(r[5]))
 
 
 def _skill(r: list[str]) -> Skill:
     return Skill(
-        Word(r[0]), _tags(r[1]), _list(r[2]), r[3], _list(r[4]), _words(r[5]), _list(r[6])
+        Word(r[0]), _tags(r[1]), listed(r[2]), r[3], listed(r[4]), _words(r[5]), listed(r[6])
     )
 
 
 def _job(r: list[str]) -> Job:
-    return Job(Word(r[0]), r[1], _list(r[2]), _words(r[3]), _list(r[4]), _words(r[5]))
+    return Job(Word(r[0]), r[1], listed(r[2]), _words(r[3]), listed(r[4]), _words(r[5]))
 
 
 def _creature(r: list[str]) -> Creature:
-    return Creature(Word(r[0]), Word(r[1]), _tags(r[2]), _list(r[3]), _list(r[4]), _list(r[5]))
+    return Creature(Word(r[0]), Word(r[1]), _tags(r[2]), listed(r[3]), listed(r[4]), listed(r[5]))
 
 
 def _plant(r: list[str]) -> Plant:
-    return Plant(Word(r[0]), _list(r[1]), r[2], _list(r[3]), _list(r[4]), _list(r[5]), r[6])
+    return Plant(Word(r[0]), listed(r[1]), r[2], listed(r[3]), listed(r[4]), listed(r[5]), r[6])
 
 
 def _mystery(r: list[str]) -> Mystery:
-    return Mystery(r[0], _list(r[1]), _words(r[2]), _list(r[3]), _list(r[4]))
+    return Mystery(r[0], listed(r[1]), _words(r[2]), listed(r[3]), listed(r[4]))
 
 
 def _animal(row: str) -> Animal:
-    name, gait, verb, food = (cell.strip() for cell in row.split("|"))
-    return Animal(name, f"{gait} {verb}", Word(food))
+    name, food = cells(row)
+    return Animal(name, Word(food))
 
 
 def _troubles(synonyms: Synonyms) -> tuple[dict[str, Trouble], dict[str, Pool]]:
@@ -276,13 +257,13 @@ def _troubles(synonyms: Synonyms) -> tuple[dict[str, Trouble], dict[str, Pool]]:
     pools: dict[str, Pool] = {}
     for block in "\n".join(rows("troubles.txt")).split("## ")[1:]:
         head, *lines = block.splitlines()
-        name, needs, causes, feelings = (cell.strip() for cell in head.split("|"))
+        name, needs, causes, feelings = cells(head)
         found = read_pools(lines, synonyms)
         troubles[name] = Trouble(
             name,
             frozenset(t for t in needs.split() if t[0] != "!"),
             frozenset(t[1:] for t in needs.split() if t[0] == "!"),
-            tuple(compile_text(cause) for cause in _list(causes)),
+            tuple(compile_text(cause) for cause in listed(causes)),
             tuple(feelings.split()),
             {key: pool for key, pool in found.items() if key != "event"},
         )

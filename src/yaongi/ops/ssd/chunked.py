@@ -82,51 +82,54 @@ class _Chunked(torch.autograd.Function):
             xf = xh[i].float()
             out = (_between(k.total[i]) * scores[i]) @ _laid_out_mul(xf, k.steps[i])
             out = _add_bmm(out, cf[i] * k.from_start[i], starts[i, :-1].mT)
-            torch.addcmul(out, xf, skip, out=yh[i])
-        ctx.save_for_backward(x, dt, a, b, c, d, docs, before, starts, y)
+            yh[i] = out.addcmul_(xf, skip)
+        ctx.save_for_backward(x, dt, a, b, c, d, docs, before, starts)
         return y, starts[:, -1].flatten(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        x, dt, a, b, c, d, docs, before, starts, y = ctx.saved_tensors
+        x, dt, a, b, c, d, docs, before, starts = ctx.saved_tensors
         groups = b.shape[2]
         k = _decays(dt, a, groups, docs, before)
         bf, cf = _by_group(b), _by_group(c)
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        xh, yh, dyh, dxh = (_by_head(t, groups) for t in (x, y, grads[0], dx))
+        xh, dyh, dxh = (_by_head(t, groups) for t in (x, grads[0], dx))
         skip = d.view(*xh.shape[2:4], 1, 1)
-        dstarts = _state_gradients(dyh, cf, k, grads[1])
+        dends = _state_gradients(dyh, cf, k, grads[1])
         scores = (cf @ bf.mT).mul_(k.seen)
         dbf, dcf, dscores = torch.empty_like(bf), torch.empty_like(cf), torch.empty_like(scores)
-        # per position: dy y, dy x, dxd x over P; per chunk: state gradient times state over (P,N)
-        dyy, dyx, dxx = (torch.empty_like(k.steps) for _ in range(3))
+        # what flows through the decays from s to l of a chunk: summed over s or l, to and from states
+        inner, reads, feeds, dyx, dxx = (torch.empty_like(k.steps) for _ in range(5))
         for i in _row_blocks(x):
             xf, dy = xh[i].float(), dyh[i].contiguous()
             xd = _laid_out_mul(xf, k.steps[i])
             between = _between(k.total[i])
-            dxd = (between * scores[i]).mT @ dy
-            dxd = _add_bmm(dxd, bf[i] * k.to_end[i], dstarts[i, 1:].mT)
-            torch.sum((dy @ xd.mT).mul_(between), 3, keepdim=True, out=dscores[i])
-            # over the heads of a group, from the states these positions fed and read
-            torch.sum(xd.mul_(k.to_end[i]) @ dstarts[i, 1:], 3, keepdim=True, out=dbf[i])
-            torch.sum((dy * k.from_start[i]) @ starts[i, :-1], 3, keepdim=True, out=dcf[i])
-            torch.sum(dy * yh[i], -1, keepdim=True, out=dyy[i])
-            torch.sum(dy * xf, -1, keepdim=True, out=dyx[i])
-            torch.sum(dxd * xf, -1, keepdim=True, out=dxx[i])
+            pairs = (dy @ xd.mT).mul_(between)
+            dscores[i] = pairs.sum(3, keepdim=True)
+            pairs.mul_(scores[i]).diagonal(dim1=-2, dim2=-1).zero_()  # no decay from l to l
+            inner[i] = pairs.sum(-1, keepdim=True) - pairs.sum(-2)[..., None]
+            dxd = between.mul_(scores[i]).mT @ dy
+            dxd = _add_bmm(dxd, bf[i] * k.to_end[i], dends[i, 1:].mT)
+            dxx[i] = (dxd * xf).sum(-1, keepdim=True)
+            dyx[i] = (dy * xf).sum(-1, keepdim=True)
             dxh[i] = dxd.mul_(k.steps[i]).addcmul_(dy, skip)
+            read = (dy * k.from_start[i]) @ starts[i, :-1]
+            fed = xd.mul_(k.to_end[i]) @ dends[i, 1:]
+            dcf[i], dbf[i] = read.sum(3, keepdim=True), fed.sum(3, keepdim=True)
+            reads[i] = read.mul_(cf[i]).sum(-1, keepdim=True)
+            feeds[i] = fed.mul_(bf[i]).sum(-1, keepdim=True)
         dscores.mul_(k.seen)
         dcf += dscores @ bf
         dbf += dscores.mT @ cf
-        # y depends on the log decays only through exp(total_l - total_s): a query's exponent gets
-        # dy y, a key's loses dx x, and the end of the chunk stands for all that is carried on
-        dtotal = dyy - skip * dyx - k.steps * dxx
-        dtotal[..., -1, 0] += (dstarts[:, 1:] * starts[:, 1:]).sum((-1, -2))
-        dlog = dtotal.flip(-2).cumsum(-2).flip(-2)
+        # the decay of step q acts on all pairs with s < q <= l, on states read at l >= q, on what
+        # s < q feeds to the next state, and on the state carried over the whole chunk
+        carried = k.carry * (dends[:, 1:] * starts[:, :-1]).sum((-1, -2), keepdim=True)
+        dlog = (inner + reads).flip(-2).cumsum(-2).flip(-2) + (feeds.cumsum(-2) - feeds) + carried
         ddt = _by_time(dxx + a.view(skip.shape) * dlog)[..., 0]
         da = (k.steps * dlog).sum((0, 1, 4, 5)).flatten()
         dd = dyx.sum((0, 1, 4, 5)).flatten()
         db, dc = (_by_time(t).to(b.dtype) for t in (dbf, dcf))
-        dstate = dstarts[:, 0].flatten(1, 2) if ctx.needs_input_grad[8] else None
+        dstate = dends[:, 0].flatten(1, 2) if ctx.needs_input_grad[8] else None
         return dx, ddt, da, db, dc, dd, None, None, dstate
 
 

@@ -1,0 +1,58 @@
+"""Picking kernels: the first that can run, or the one asked for, or a reason why not."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from yaongi.core.errors import CapabilityError
+from yaongi.ops.backend import Backend, Op, anywhere, cuda_from, only
+
+CPU = torch.device("cpu")
+
+
+def make_op() -> Op:
+    return Op(
+        "thing",
+        [
+            Backend("tensor_core", lambda: "tensor_core", cuda_from(8)),
+            Backend("cpu_tuned", lambda: "cpu_tuned", only("cpu")),
+            Backend("reference", lambda: "reference", anywhere),
+        ],
+    )
+
+
+def test_auto_takes_the_first_that_can_run_and_logs_it(caplog):
+    with caplog.at_level(logging.INFO):
+        assert make_op().pick(CPU)() == "cpu_tuned"
+    assert "thing: cpu_tuned (cpu)" in caplog.text
+
+
+def test_a_named_backend_is_taken():
+    assert make_op().pick(CPU, "reference")() == "reference"
+
+
+def test_a_named_backend_that_cannot_run_says_why():
+    with pytest.raises(CapabilityError, match="'tensor_core' cannot run on cpu: it needs a CUDA"):
+        make_op().pick(CPU, "tensor_core")
+
+
+def test_an_unknown_backend_names_the_nearest():
+    with pytest.raises(CapabilityError, match="no backend 'referense'. Did you mean 'reference'"):
+        make_op().pick(CPU, "referense")
+
+
+def test_explain_gives_every_candidate_its_reason():
+    rows = {row.backend: row for row in make_op().explain(CPU)}
+    assert [r.chosen for r in rows.values()] == [False, True, False]
+    assert "CUDA" in (rows["tensor_core"].reason or "")
+    assert rows["cpu_tuned"].reason is None
+    assert "faster" in (rows["reference"].reason or "")
+
+
+def test_nothing_can_run():
+    op = Op("thing", [Backend("cuda", lambda: None, only("cuda"))])
+    with pytest.raises(CapabilityError, match="No backend of thing runs on cpu"):
+        op.pick(CPU)

@@ -1,0 +1,199 @@
+"""Every backend of every op that runs here against the op's reference: values and gradients.
+
+A new backend is tested by its row in the op's table. Uninitialised memory is filled with NaN, so a
+kernel that reads what it never wrote fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from yaongi.ops.attention import ATTENTION
+from yaongi.ops.conv1d import CONV1D
+from yaongi.ops.moe import EXPERTS
+from yaongi.ops.norm import GATED_RMS_NORM, RMS_NORM
+from yaongi.ops.ssd import SSD_OP
+
+OPS = (SSD_OP, CONV1D, ATTENTION, EXPERTS, RMS_NORM, GATED_RMS_NORM)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+SEEDS = itertools.count(1)
+
+
+def rand(*shape, low=None):
+    g = torch.Generator().manual_seed(next(SEEDS))
+    value = torch.randn(shape, generator=g) if low is None else torch.rand(shape, generator=g) + low
+    return value.requires_grad_()
+
+
+def documents(batch, length):
+    """Documents of assorted lengths, one of a single token, changing inside and between chunks."""
+    cuts = torch.zeros(batch, length, dtype=torch.int32)
+    for row in range(batch):
+        for at in (3 + row, 4 + row, 40, 64, 100 + 7 * row):
+            if at < length:
+                cuts[row, at] = 1
+    return cuts.cumsum(1)
+
+
+def scan(length, *, docs=False, state=False, groups=2, strong=1.0, heads=4):
+    doc_ids = documents(2, length + state) if docs else None
+    dt, a = rand(2, length, heads, low=0.01), -rand(heads, low=0.1).detach() * strong
+    shape = (2, length, groups, 8)
+    h0 = rand(2, heads, 6, 8) if state else None
+    return (rand(2, length, heads, 6), dt, a.requires_grad_(), rand(*shape), rand(*shape),
+            rand(heads), doc_ids, h0)  # fmt: skip
+
+
+def conv(length, *, docs=False, taps=4):
+    ids = documents(2, taps - 1 + length) if docs else None
+    return rand(2, taps - 1 + length, 6), rand(6, taps), rand(6), ids
+
+
+def attend(queries, keys, *, heads=(4, 2), masked=False):
+    q, k, v = rand(2, heads[0], queries, 8), rand(2, heads[1], keys, 8), rand(2, heads[1], keys, 8)
+    at = torch.arange(keys)
+    mask = (at <= at[keys - queries :, None])[None, None] if queries != keys else None
+    if masked:
+        docs = documents(2, keys)
+        same = docs[:, keys - queries :, None] == docs[:, None]
+        mask = (same & (at <= at[keys - queries :, None]))[:, None]
+    return q, k, v, mask, queries == keys
+
+
+def experts(tokens, count, k, *, gated=False, favourite=False):
+    scores = torch.rand(tokens, count, generator=torch.Generator().manual_seed(tokens))
+    if favourite:  # the others get nothing
+        scores[:, :k] += 10
+    gate = rand(count, 12, 6) if gated else None
+    return (rand(tokens, 6), scores.topk(k).indices, rand(tokens, k), rand(count, 12, 6),
+            rand(count, 6, 12), gate)  # fmt: skip
+
+
+CASES = {
+    "ssd": {
+        "even": lambda: scan(128),
+        "odd": lambda: scan(131, groups=1),
+        "shorter than a chunk": lambda: scan(5, groups=4),
+        "documents": lambda: scan(150, docs=True),
+        "continued": lambda: scan(70, state=True),
+        "documents continued": lambda: scan(130, docs=True, state=True),
+        "one step": lambda: scan(1, state=True),
+        "one step, new document": lambda: scan(1, docs=True, state=True),
+        "strong decay": lambda: scan(128, strong=60.0),
+    },
+    "conv1d": {
+        "plain": lambda: conv(70),
+        "one step": lambda: conv(1),
+        "two taps": lambda: conv(9, taps=2),
+        "documents": lambda: conv(130, docs=True),
+    },
+    "attention": {
+        "causal": lambda: attend(33, 33),
+        "one head each": lambda: attend(33, 33, heads=(3, 3)),
+        "continued": lambda: attend(5, 33),
+        "one query": lambda: attend(1, 33),
+        "documents": lambda: attend(70, 70, masked=True),
+        "documents continued": lambda: attend(7, 70, masked=True),
+    },
+    "experts": {
+        "squared relu": lambda: experts(50, 5, 2),
+        "swiglu": lambda: experts(50, 5, 3, gated=True),
+        "experts without tokens": lambda: experts(9, 6, 2, favourite=True),
+        "one token": lambda: experts(1, 4, 1),
+    },
+    "rms_norm": {"": lambda: (rand(2, 700, 6), rand(6), 1e-5)},
+    "gated_rms_norm": {
+        "one group": lambda: (rand(2, 9, 12), rand(2, 9, 12), rand(12), 1e-5, 1),
+        "three groups": lambda: (rand(2, 9, 12), rand(2, 9, 12), rand(12), 1e-5, 3),
+    },
+}
+
+
+def runs():
+    for op in OPS:
+        for backend in op.backends:
+            if backend.name != "reference" and backend.unavailable(CPU) is None:
+                for name in CASES[op.name]:
+                    yield pytest.param(op, backend, name, id=f"{op.name}-{backend.name}-{name}")
+
+
+def outputs_and_gradients(function, inputs):
+    out = function(*inputs)
+    out = out if isinstance(out, tuple) else (out,)
+    total = sum(
+        (o.double() * torch.linspace(-1, 1, o.numel(), dtype=torch.double).view_as(o).sin()).sum()
+        for o in out
+    )
+    leaves = [t for t in inputs if isinstance(t, torch.Tensor) and t.requires_grad]
+    return [*out, *torch.autograd.grad(total, leaves)]
+
+
+def reference_of(op):
+    return next(b.run for b in op.backends if b.name == "reference")
+
+
+@pytest.mark.parametrize(("op", "backend", "case"), runs())
+def test_backend_equals_reference(op, backend, case):
+    inputs = CASES[op.name][case]()
+    found = outputs_and_gradients(backend.run, inputs)
+    expected = outputs_and_gradients(reference_of(op), inputs)
+    for got, want in zip(found, expected, strict=True):
+        assert got.shape == want.shape
+        assert (got - want).abs().max() <= 5e-5 * want.abs().max() + 1e-7
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_bfloat16_inputs_stay_close_and_keep_their_gradients_dtype(op):
+    inputs = next(iter(CASES[op.name].values()))()
+    exact = outputs_and_gradients(reference_of(op), inputs)
+    narrow = [
+        t.detach().bfloat16().requires_grad_()
+        if isinstance(t, torch.Tensor) and t.requires_grad and t.ndim > 2 and t.shape[-1] > 4
+        else t
+        for t in inputs
+    ]
+    if op.name == "experts":  # weights of experts stay float32, as in training
+        narrow[3:] = inputs[3:]
+    for backend in op.backends:
+        if backend.unavailable(CPU) is not None:
+            continue
+        for got, want in zip(outputs_and_gradients(backend.run, narrow), exact, strict=True):
+            assert got.isfinite().all()
+            assert (got - want).abs().max() <= 0.06 * want.abs().max()
+
+
+def test_scan_resets_are_the_same_as_separate_calls():
+    x, dt, a, b, c, d, ids, _ = scan(150, docs=True)
+    whole, _ = SSD_OP.pick(CPU)(x, dt, a, b, c, d, ids)
+    cuts = [0, *(ids[0].diff().nonzero()[:, 0] + 1).tolist(), 150]
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        part = [t[:1, start:end] for t in (x, dt, b, c)]
+        alone, _ = SSD_OP.pick(CPU)(part[0], part[1], a, part[2], part[3], d)
+        torch.testing.assert_close(whole[:1, start:end], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_scan_keeps_digits_after_a_strong_decay():
+    """A token that wipes the state must not blur the decays between the mild tokens after it."""
+    length, heads = 64, 1
+    dt = torch.full((1, length, heads), 1e-3)
+    dt[:, 5] = 1000.0
+    a = torch.tensor([-16.0])
+    x, b, c = (torch.ones(1, length, 1, 1) for _ in range(3))
+    y, _ = SSD_OP.pick(CPU)(x, dt, a, b, c, torch.zeros(1))
+    exact, _ = reference_of(SSD_OP)(
+        x.double(), dt.double(), a.double(), b.double(), c.double(), torch.zeros(1).double()
+    )
+    torch.testing.assert_close(y.double(), exact.double(), rtol=1e-5, atol=0)
