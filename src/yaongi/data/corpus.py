@@ -226,8 +226,8 @@ class _Staging:
     def sides(self, held: Held) -> np.ndarray:
         """(n,) uint8: DUPLICATE, TRAIN or VAL."""
         pairs = np.frombuffer(bytes(self.digests), dtype="<u8").reshape(-1, 2)
-        labels = (np.asarray(part) for part in (self.domain, self.form, self.said))
-        return assign(pairs, *labels, held)
+        domain, form, said = (np.asarray(part) for part in (self.domain, self.form, self.said))
+        return assign(pairs, domain, form, said, held)
 
     def why(self) -> dict[str, str]:
         """Fields of the message that nothing can be used."""

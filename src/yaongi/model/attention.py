@@ -85,8 +85,10 @@ class AttentionLayer(Layer):
         self, x: Tensor, ctx: Context, state: KVCache | None = None
     ) -> tuple[Tensor, KVCache | None, LayerAux | None]:
         batch, length, _ = x.shape
-        q, k, v = (p(x).view(batch, length, -1, self.cfg.head_dim)
-                   for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            p(x).view(batch, length, -1, self.cfg.head_dim)
+            for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q, ctx.kernels), self.k_norm(k, ctx.kernels)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from yaongi.core.artifact import MANIFEST, open_artifact
@@ -18,6 +18,7 @@ from yaongi.core.errors import CheckpointError
 from yaongi.core.files import read_json, write_json, write_with
 from yaongi.model.lm import LM, LMConfig
 
+_torch_files: Any = safetensors.torch  # its functions are only partly typed
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -27,7 +28,7 @@ def save_model(model: LM, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     def fill(temporary: Path) -> None:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        _torch_files.save_file(tensors, temporary, metadata={"format": "pt"})
 
     write_with(folder / WEIGHTS, fill)
     write_json(folder / CONFIG, model.cfg.as_json())
@@ -65,8 +66,8 @@ def load_model(
     """Load a model for inference or further training, in eval mode.
 
     Args:
-        dtype: of the floating weights; None keeps what was saved. Buffers of the router stay
-            float32.
+        dtype: of the weights; None keeps what was saved. What must be exact (decay rates, step
+            biases, router biases) stays float32.
         verify: also compare every file with the hashes of the folder's manifest.
 
     Raises:
@@ -80,9 +81,10 @@ def load_model(
         model = LM(load_config(folder))
     tensors = read_tensors(folder / WEIGHTS)
     _check(folder / WEIGHTS, model, tensors)
-    for name, parameter in model.named_parameters():
-        if dtype is not None and parameter.is_floating_point():
-            tensors[name] = tensors[name].to(dtype)
+    if dtype is not None:
+        model.to(dtype)  # on the meta device: decides which tensors change
+        own = model.state_dict()
+        tensors = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
     model.load_state_dict(tensors, assign=True)
     return model.to(device).eval()
 
@@ -96,8 +98,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError("{path} is missing.", path=path)
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _torch_files.load_file(path)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
             "{path} is not readable as safetensors ({reason}); found {bytes} bytes. "

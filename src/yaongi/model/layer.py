@@ -6,14 +6,16 @@ arXiv:2504.03624); adding a kind of layer is one file with a settings class and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yaongi.core.config import Config, Registry
+from yaongi.core.errors import CapabilityError, nearest
 from yaongi.core.seeds import Seed
 from yaongi.ops.attention import ATTENTION, Attention
 from yaongi.ops.backend import Op
@@ -41,9 +43,19 @@ def pick_kernels(device: torch.device, choices: dict[str, str] | None = None) ->
     """The backends for ``device``; ``choices`` names some by op, the rest are picked.
 
     Raises:
-        CapabilityError: a named backend is unknown or cannot run there.
+        CapabilityError: a named op or backend is unknown, or cannot run there.
     """
     wanted = choices or {}
+    names = [op.name for op in OPS]
+    for name in wanted:
+        if name not in names:
+            raise CapabilityError(
+                "There is no op '{name}'. {help}",
+                name=name,
+                help=f"Did you mean '{near}'?"
+                if (near := nearest(name, names))
+                else f"Known: {', '.join(names)}.",
+            )
     return Kernels(**{op.name: op.pick(device, wanted.get(op.name, "auto")) for op in OPS})
 
 
@@ -115,9 +127,23 @@ class LayerCount:
     state_bytes: int
 
 
-class Layer(nn.Module):
-    """The contract. Subclasses implement ``forward``, ``init_state`` and ``init_weights``."""
+class Exact(nn.Module):
+    """A module some of whose own tensors stay float32 whatever the model is converted to."""
 
+    exact: ClassVar[tuple[str, ...]] = ()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Exact:
+        kept = {name: getattr(self, name).detach() for name in self.exact}
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
+        for name, value in kept.items():
+            moved: Tensor = getattr(self, name)
+            if moved.dtype != value.dtype:
+                moved.data = value.to(moved.device)
+        return self
+
+
+class Layer(Exact):
+    """The contract. Subclasses implement ``forward``, ``init_state`` and ``init_weights``."""
 
     def forward(
         self, x: Tensor, ctx: Context, state: Any = None
@@ -153,7 +179,7 @@ class LayerConfig(Config):
         raise NotImplementedError
 
     def count(self, d_model: int, context: int, cache_bytes: int = 2) -> LayerCount:
-        """The arithmetic for a sequence of ``context`` tokens, ``cache_bytes`` per cached number."""
+        """The arithmetic for ``context`` tokens, ``cache_bytes`` per cached number."""
         raise NotImplementedError
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils import checkpoint as checkpointing
 
 from yaongi.core.config import Config
 from yaongi.core.errors import ConfigError, ShapeError
@@ -60,7 +60,7 @@ class LMConfig(Config):
     mamba: MambaConfig | None = None
     mlp: MLPConfig | None = None
     moe: MoEConfig | None = None
-    letters: dict[str, AnyLayer] = {}
+    letters: dict[str, AnyLayer] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits(self) -> LMConfig:
@@ -166,9 +166,8 @@ class LM(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.kernel_choices = dict(kernels or {})
-        self.embeddings = nn.Embedding.from_pretrained(
-            torch.empty(cfg.vocab_size, cfg.d_model), freeze=False
-        )
+        table = torch.empty(cfg.vocab_size, cfg.d_model)
+        self.embeddings = nn.Embedding(cfg.vocab_size, cfg.d_model, _weight=table)
         self.layers = nn.ModuleList(
             Block(cfg.settings(k).build(cfg.d_model, cfg.norm_eps), cfg.d_model, cfg.norm_eps)
             for k in cfg.layers
@@ -187,11 +186,12 @@ class LM(nn.Module):
     @property
     def head_weight(self) -> nn.Parameter:
         """The unembedding (V,D); the embedding itself when tied."""
-        return self.embeddings.weight if self.lm_head is None else self.lm_head.weight
+        holder = self.embeddings if self.lm_head is None else self.lm_head
+        return cast(nn.Parameter, holder.weight)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LM:
         before = self.device
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType]
         if self.device.type != before.type:
             self.kernels = pick_kernels(self.device, self.kernel_choices)
         return self
@@ -237,10 +237,8 @@ class LM(nn.Module):
         aux = Aux(torch.zeros((), device=ids.device))
         for i, block in enumerate(self.layers):
             own = None if state is None else state.layers[i]
-            if checkpoint is True or (checkpoint is not False and i in checkpoint):
-                x, own, extra = recompute(block, x, ctx, own, use_reentrant=False)  # type: ignore
-            else:
-                x, own, extra = block(x, ctx, own)
+            again = checkpoint is True or (checkpoint is not False and i in checkpoint)
+            x, own, extra = (_recomputed if again else _kept)(block, x, ctx, own)
             if after is not None:
                 after.layers[i] = own
             if extra is not None and extra.loss is not None:
@@ -254,7 +252,7 @@ class LM(nn.Module):
     def _context(
         self, ids: Tensor, doc_ids: Tensor | None, state: State | None
     ) -> tuple[Context, State | None]:
-        batch, length = ids.shape
+        length = ids.shape[1]
         if doc_ids is not None and doc_ids.shape != ids.shape:
             raise ShapeError(
                 "doc_ids is {found}, ids is {expected}; they must be equal.",
@@ -324,6 +322,22 @@ class LM(nn.Module):
         """Let the routers adjust to the counts of a whole optimizer step (all micro-batches)."""
         for i, counts in expert_counts.items():
             self.mixers()[i].after_step(counts)
+
+
+def _kept(
+    block: nn.Module, x: Tensor, ctx: Context, state: Any
+) -> tuple[Tensor, Any, LayerAux | None]:
+    return block(x, ctx, state)
+
+
+_checkpoint: Any = cast(Any, checkpointing).checkpoint
+
+
+def _recomputed(
+    block: nn.Module, x: Tensor, ctx: Context, state: Any
+) -> tuple[Tensor, Any, LayerAux | None]:
+    """The same, its activations recomputed in the backward pass instead of kept."""
+    return _checkpoint(block, x, ctx, state, use_reentrant=False)
 
 
 def _one_document(doc_ids: Tensor) -> bool:

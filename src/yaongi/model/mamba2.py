@@ -87,6 +87,8 @@ class MambaState:
 class Mamba2Layer(Layer):
     """See the module's text."""
 
+    exact = ("A_log", "D", "dt_bias")
+
     def __init__(self, cfg: MambaConfig, d_model: int, norm_eps: float) -> None:
         super().__init__()
         self.cfg = cfg
@@ -105,7 +107,7 @@ class Mamba2Layer(Layer):
         self, x: Tensor, ctx: Context, state: MambaState | None = None
     ) -> tuple[Tensor, MambaState | None, LayerAux | None]:
         cfg = self.cfg
-        z, xbc, dt = self.in_proj(x).split([cfg.d_inner, cfg.d_xbc, cfg.n_heads], -1)
+        z, xbc, dt = torch.split(self.in_proj(x), [cfg.d_inner, cfg.d_xbc, cfg.n_heads], -1)
         back = cfg.d_conv - 1
         if state is None:
             padded = F.pad(xbc, (0, 0, back, 0))
@@ -115,14 +117,14 @@ class Mamba2Layer(Layer):
             padded, self.conv1d.weight[:, 0], self.conv1d.bias, ctx.docs_from(back)
         )
         gn = cfg.n_groups * cfg.d_state
-        xs, b, c = mixed.split([cfg.d_inner, gn, gn], -1)
+        xs, b, c = torch.split(mixed, [cfg.d_inner, gn, gn], -1)
         y, ssm = ctx.kernels.ssd(
-            xs.unflatten(-1, (cfg.n_heads, cfg.head_dim)),
+            _split(xs, cfg.n_heads),
             F.softplus(dt.float() + self.dt_bias),
-            -torch.exp(self.A_log.float()),
-            b.unflatten(-1, (cfg.n_groups, cfg.d_state)),
-            c.unflatten(-1, (cfg.n_groups, cfg.d_state)),
-            self.D.float(),
+            -torch.exp(self.A_log),
+            _split(b, cfg.n_groups),
+            _split(c, cfg.n_groups),
+            self.D,
             ctx.docs_from(0 if state is None else 1),
             None if state is None else state.ssm,
         )
@@ -152,6 +154,11 @@ class Mamba2Layer(Layer):
             a.log_()
             dt.exp_().clamp_(min=DT_FLOOR)
             dt.add_(torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+
+
+def _split(x: Tensor, count: int) -> Tensor:
+    """(B,T,count W) -> (B,T,count,W)."""
+    return x.view(*x.shape[:-1], count, -1)
 
 
 class DepthwiseConv(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yaongi.model.feedforward import FeedForward
-from yaongi.model.layer import Context, InitStreams, Layer, LayerAux, LayerConfig, LayerCount
+from yaongi.model.layer import Context, Exact, InitStreams, Layer, LayerAux, LayerConfig, LayerCount
 
 
 class MoEConfig(LayerConfig):
@@ -121,9 +121,10 @@ class MoELayer(Layer):
         bias.add_(torch.sign(load.mean() - load), alpha=self.cfg.bias_rate)
 
 
-class Router(nn.Module):
+class Router(Exact):
     """Scores in fp32: weight (E,D), and the bias (E,) that only takes part in choosing."""
 
+    exact = ("e_score_correction_bias",)
     e_score_correction_bias: Tensor
 
     def __init__(self, cfg: MoEConfig, d_model: int) -> None:
@@ -159,6 +160,4 @@ class ExpertWeights(nn.Module):
         wide, narrow = (cfg.n_experts, cfg.d_ff, d_model), (cfg.n_experts, d_model, cfg.d_ff)
         self.up_proj = nn.Parameter(torch.empty(wide))
         self.down_proj = nn.Parameter(torch.empty(narrow))
-        self.gate_proj = (
-            nn.Parameter(torch.empty(wide)) if cfg.activation == "swiglu" else None
-        )
+        self.gate_proj = nn.Parameter(torch.empty(wide)) if cfg.activation == "swiglu" else None

@@ -23,9 +23,7 @@ def test_help_does_not_wait_for_torch() -> None:
 
 
 @pytest.mark.parametrize("verb", list(VERBS))
-def test_every_verb_has_help_with_an_example(
-    verb: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     if verb in ("data", "tokenizer"):
         sub = {"data": "build", "tokenizer": "train"}[verb]
         assert run([verb, sub, "-h"]) == 0

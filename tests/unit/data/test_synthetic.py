@@ -122,6 +122,89 @@ def test_no_operand_pair_of_a_held_out_sum_is_written_in_training(domain):
 
 
 def test_held_out_pairs_are_a_fair_share():
+    pairs = [("pair", str(a), str(b)) for a in range(10, 100) for b in range(a, 100)]
+    shares = Counter(split_of(pair) for pair in pairs)
+    assert 0.02 < shares["val"] / len(pairs) < 0.06
+    assert 0.05 < shares["test"] / len(pairs) < 0.11
+
+
+# --- right answers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_replies_end_in_the_answer_and_guessing_does_not_pay(task):
+    items = eval_items(Seed(1), task, 150)
+    assert all(extract_answer(item.reply) == item.answer for item in items)
+    assert all(item.messages[-1]["role"] == "user" for item in items)
+    common = majority_answer(Seed(0), task, n=600)
+    assert sum(item.answer == common for item in items) <= 0.1 * len(items)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [("7+8=15\n답: 15", "15"), ("답: 3\n답: 4.", "4"), ("답:도서관 \n끝", "도서관"), ("모름", "")],
+)
+def test_extract_answer(reply, answer):
+    assert extract_answer(reply) == answer
+
+
+def test_every_line_of_the_working_is_true():
+    for a in range(10, 100):
+        for b in range(10, a + 1):
+            for problem in (Sum("+", a, b), Sum("-", a, b)):
+                text = work(problem)
+                for left, right in re.findall(r"([\d+-]+)=(\d+)", text):
+                    assert eval(left) == int(right)
+                assert text.endswith(f"\n답: {eval(f'{a}{problem.op}{b}')}")
+
+
+def test_working_names_carry_and_borrow():
+    assert work(Sum("+", 47, 38)) == "47+38\n일의 자리 7+8=15, 1 올림\n십의 자리 4+3+1=8\n답: 85"
+    assert work(Sum("-", 63, 27)) == "63-27\n일의 자리 13-7=6, 1 내림\n십의 자리 6-2-1=3\n답: 36"
+
+
+def test_numbers_are_read_in_korean():
+    numbers = {0: "영", 7: "칠", 10: "십", 19: "십구", 20: "이십", 47: "사십칠", 90: "구십"}
+    assert {n: read(n) for n in numbers} == numbers
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
+def test_python_agrees_with_every_function(family):
+    rng = random.Random(0)
+    for _ in range(60):
+        call = family(rng)
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            exec(f"{call.source.replace('{f}', 'f')}\nprint(f({call.call}))", {})
+        assert shown.getvalue().rstrip("\n") == call.value
+        for left, right in re.findall(r"(?<![\d*])(\d+[-+*]\d+)=(-?\d+)", "\n".join(call.trace)):
+            assert eval(left) == int(right)
+
+
+def test_a_story_holds_the_answer_and_the_sentence_that_gives_it():
+    for item in eval_items(Seed(2), "story_qa", 150):
+        evidence, _, answer = item.reply.partition("\n답: ")
+        assert evidence in item.messages[0]["content"]
+        assert answer in evidence
+
+
+# --- correct Korean --------------------------------------------------------------------------
+
+
+def test_no_markup_is_left_in_a_story(stories):
+    for document in stories:
+        assert not re.search(r"[{}<>\[\]|~「」@=_]|  | [.,]|\.\.|[ㄱ-ㅣ]", document.text)
+        assert document.text[-1] in '.?!"' or document.text.endswith(("가", "이", "올림"))
+
+
+def test_particles_agree_with_the_nouns_before_them(stories):
+    lex = lexicon()
+    nouns = [t.word.text for t in lex.things] + list(lex.places) + [c.word.text for c in lex.makes]
+    nouns += [*lex.kids, *(f"{name} 씨" for name in lex.men)]
+    found = re.compile(
+        rf"(?<![가-힣])({'|'.join(map(re.escape, sorted(nouns, key=len, reverse=True)))})"
+        r"(은|는|을|를|과|와|으로|로)(?= )"
+    )
     pairs = ("은/는", "을/를", "과/와", "으로/로")
     pair_of = {form: pair for pair in pairs for form in pair.split("/")}
     checked = 0

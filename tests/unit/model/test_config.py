@@ -59,14 +59,14 @@ def test_settings_survive_json():
 
 
 def test_unknown_preset_names_the_nearest():
-    with pytest.raises(ConfigError, match="no preset '26n'. Did you mean '26m'"):
+    with pytest.raises(ConfigError, match=r"no preset '26n'. Did you mean '26m'"):
         preset("26n")
 
 
 def test_preset_changes_merge_into_nested_settings():
     cfg = preset("5m", vocab_size=100, mlp={"d_ff": 64})
     assert (cfg.vocab_size, cfg.mlp.d_ff, cfg.mlp.activation) == (100, 64, "relu2")
-    with pytest.raises(ConfigError, match="model.vocab_sise is not a setting"):
+    with pytest.raises(ConfigError, match=r"model.vocab_sise is not a setting"):
         preset("5m", vocab_sise=100)
 
 
@@ -75,9 +75,9 @@ def test_a_kernel_asked_for_by_name():
     ids = torch.arange(40)[None]
     plain = LM(cfg, kernels={"ssd": "reference", "attention": "reference"})
     torch.testing.assert_close(plain(ids).hidden, LM(cfg)(ids).hidden, rtol=1e-4, atol=1e-5)
-    with pytest.raises(CapabilityError, match="ssd has no backend 'triton'"):
+    with pytest.raises(CapabilityError, match=r"ssd has no backend 'triton'"):
         LM(cfg, kernels={"ssd": "triton"})
-    with pytest.raises(CapabilityError, match="There is no op 'sdd'. Did you mean 'ssd'"):
+    with pytest.raises(CapabilityError, match=r"There is no op 'sdd'. Did you mean 'ssd'"):
         LM(cfg, kernels={"sdd": "reference"})
 
 
@@ -86,5 +86,5 @@ def test_shapes_that_disagree():
     ids = torch.zeros(2, 5, dtype=torch.long)
     with pytest.raises(ShapeError, match=r"doc_ids is \(2, 4\), ids is \(2, 5\)"):
         lm(ids, doc_ids=ids[:, 1:])
-    with pytest.raises(ShapeError, match="room for 4 tokens; 0 are in it and 5 more came"):
+    with pytest.raises(ShapeError, match=r"room for 4 tokens; 0 are in it and 5 more came"):
         lm(ids, state=lm.init_state(2, 4))

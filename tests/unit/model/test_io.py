@@ -71,7 +71,7 @@ def test_a_missing_tensor_is_named(tmp_path):
 
 def test_an_unknown_tensor_is_named(tmp_path):
     damaged(tmp_path, lambda t: t.update(extra=torch.ones(2)))
-    with pytest.raises(CheckpointError, match="has a tensor extra"):
+    with pytest.raises(CheckpointError, match=r"has a tensor extra"):
         load_model(tmp_path)
 
 
@@ -91,11 +91,11 @@ def test_a_truncated_file_is_named(tmp_path, keep):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(ArtifactError, match="config.json is missing"):
+    with pytest.raises(ArtifactError, match=r"config.json is missing"):
         load_model(tmp_path)
     save_model(model("M"), tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="model.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"model.safetensors is missing"):
         load_model(tmp_path)
 
 
@@ -113,7 +113,7 @@ def test_loading_never_imports_the_plugin_a_file_names(tmp_path, monkeypatch):
     data["letters"]["R"]["kind"] = "antigravity:Layer"
     (tmp_path / "config.json").write_text(json.dumps(data))
     monkeypatch.delitem(sys.modules, "antigravity", raising=False)
-    with pytest.raises(CheckpointError, match="import antigravity first if you trust it"):
+    with pytest.raises(CheckpointError, match=r"import antigravity first if you trust it"):
         load_config(tmp_path)
     assert "antigravity" not in sys.modules
 

@@ -33,8 +33,8 @@ def test_expands(pattern, letters):
         ("M -", "unknown letter ' ' at position 2"),
         ("", "empty"),
         ("()x3", "empty"),
-        ("(M-", "position 1: this '.' is never closed"),
-        ("M-)", "position 3: a '.' without"),
+        ("(M-", "position 1: this '(' is never closed"),
+        ("M-)", "position 3: a ')' without"),
         ("Mx", "position 2: 'x' needs a count"),
         ("Mx0", "position 2: 'x' needs a count"),
         ("xM", "unknown letter 'x' at position 1"),
@@ -43,8 +43,9 @@ def test_expands(pattern, letters):
     ],
 )
 def test_mistakes_name_the_place(pattern, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError) as caught:
         expand(pattern)
+    assert message in str(caught.value)
 
 
 def test_letters_of_plugins_are_known():

@@ -35,12 +35,12 @@ def test_a_named_backend_is_taken():
 
 
 def test_a_named_backend_that_cannot_run_says_why():
-    with pytest.raises(CapabilityError, match="'tensor_core' cannot run on cpu: it needs a CUDA"):
+    with pytest.raises(CapabilityError, match=r"'tensor_core' cannot run on cpu: it needs a CUDA"):
         make_op().pick(CPU, "tensor_core")
 
 
 def test_an_unknown_backend_names_the_nearest():
-    with pytest.raises(CapabilityError, match="no backend 'referense'. Did you mean 'reference'"):
+    with pytest.raises(CapabilityError, match=r"no backend 'referense'. Did you mean 'reference'"):
         make_op().pick(CPU, "referense")
 
 
@@ -54,5 +54,5 @@ def test_explain_gives_every_candidate_its_reason():
 
 def test_nothing_can_run():
     op = Op("thing", [Backend("cuda", lambda: None, only("cuda"))])
-    with pytest.raises(CapabilityError, match="No backend of thing runs on cpu"):
+    with pytest.raises(CapabilityError, match=r"No backend of thing runs on cpu"):
         op.pick(CPU)

@@ -179,7 +179,7 @@ def test_scan_resets_are_the_same_as_separate_calls():
     x, dt, a, b, c, d, ids, _ = scan(150, docs=True)
     whole, _ = SSD_OP.pick(CPU)(x, dt, a, b, c, d, ids)
     cuts = [0, *(ids[0].diff().nonzero()[:, 0] + 1).tolist(), 150]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in itertools.pairwise(cuts):
         part = [t[:1, start:end] for t in (x, dt, b, c)]
         alone, _ = SSD_OP.pick(CPU)(part[0], part[1], a, part[2], part[3], d)
         torch.testing.assert_close(whole[:1, start:end], alone, rtol=1e-5, atol=1e-5)

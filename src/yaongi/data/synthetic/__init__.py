@@ -25,7 +25,7 @@ from yaongi.core.seeds import Seed
 from yaongi.core.units import ByteSize
 from yaongi.data.sources import Reading, Source
 from yaongi.data.synthetic.arithmetic import fact_item, sum_item
-from yaongi.data.synthetic.chat import conversation
+from yaongi.data.synthetic.chat import conversation, story_questions
 from yaongi.data.synthetic.functions import function_item
 from yaongi.data.synthetic.item import Item, Message, extract_answer
 from yaongi.data.synthetic.plots import draw_plot
@@ -40,6 +40,7 @@ __all__ = [
 
 LICENCE = "Apache-2.0 (generated)"
 FACTS = 0.12  # of the training sums are single-digit facts
+ONE_QUESTION = 0.4  # of the stories that are asked about
 
 
 class SyntheticSource(Source):
@@ -180,6 +181,13 @@ def _sum(rng: random.Random, split: Split) -> Item:
     return fact_item(rng) if split == "train" and rng.random() < FACTS else sum_item(rng, split)
 
 
+def _questions(rng: random.Random, split: Split) -> Made:
+    """A story with one question, or with one about each of its people in as many turns."""
+    if rng.random() < ONE_QUESTION:
+        return _exercise(story_item)(rng, split)
+    return _chat(*story_questions(rng, split))
+
+
 def _conversation(rng: random.Random, split: Split) -> Made:
     return _chat(*conversation(rng, split))
 
@@ -195,7 +203,7 @@ _MAKERS: dict[str, Callable[[random.Random, Split], Made]] = {
     "story": _story,
     "math": _exercise(_sum),
     "code": _exercise(function_item),
-    "qa": _exercise(story_item),
+    "qa": _questions,
     "chat": _conversation,
 }
 DOMAINS = tuple(_MAKERS)

@@ -38,7 +38,7 @@ def conversation(rng: random.Random, split: Split) -> Talk:
     if chance < 0.8:
         return several(rng, split)
     if chance < 0.9:
-        return two_questions(rng, split)
+        return story_questions(rng, split)
     return greeted(rng, split)
 
 
@@ -64,8 +64,8 @@ def several(rng: random.Random, split: Split) -> Talk:
     return _talk_of("several", items)
 
 
-def two_questions(rng: random.Random, split: Split) -> Talk:
-    """A story and two questions about it."""
+def story_questions(rng: random.Random, split: Split) -> Talk:
+    """A story and up to three questions about it."""
     return _talk_of("story_qa", story_qa.story_items(rng, split))
 
 

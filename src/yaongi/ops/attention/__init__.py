@@ -14,7 +14,9 @@ from yaongi.ops.backend import Backend, Op, anywhere
 class Attention(Protocol):
     """softmax(q k^T / sqrt(K)) v over the keys a query may see."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+    ) -> Tensor:
         """Run it.
 
         Args:

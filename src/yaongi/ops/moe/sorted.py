@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-@torch.compiler.disable  # sizes depend on the data, and there is nothing around to fuse with
 def experts_sorted(
     x: Tensor,
     chosen: Tensor,
@@ -25,7 +24,7 @@ def experts_sorted(
     gate: Tensor | None = None,
 ) -> Tensor:
     """See ``ops.moe.Experts``."""
-    return _Experts.apply(x, chosen, weights, up, down, gate)  # type: ignore[no-any-return]
+    return _apply(x, chosen, weights, up, down, gate)
 
 
 @dataclass
@@ -49,7 +48,7 @@ def route(chosen: Tensor, n_experts: int) -> Route:
     order = flat.argsort(stable=True)
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
-    counts: list[int] = torch.bincount(flat, minlength=n_experts).tolist()
+    counts = [int(n) for n in torch.bincount(flat, minlength=n_experts).cpu()]
     return Route(order // chosen.shape[1], back.view_as(chosen), counts)
 
 
@@ -105,6 +104,10 @@ class _Experts(torch.autograd.Function):
                 dgate[e] = torch.mm(dg.mT, rows[part])
                 drows[part].addmm_(dg, gate[e].to(dg.dtype))
         return gather_sum(drows, r.back), None, dscale[r.back, 0], dup, ddown, dgate
+
+
+# sizes depend on the data, so a compiler could only guess; there is nothing around to fuse with
+_apply: Any = torch.compiler.disable(_Experts.apply)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _room(rows: Tensor, bank: Tensor | None) -> Tensor:

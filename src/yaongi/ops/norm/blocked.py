@@ -6,7 +6,7 @@ over a block that stays in the cache it does so once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from yaongi.ops.norm.reference import gated_rms_norm_reference, rms_norm_reference
 
+# one pass over the data, where squaring and averaging are two
+_vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # pyright: ignore
 BLOCK_ELEMENTS = 1 << 17  # a float32 block of half a megabyte; a handful are alive at a time
 
 
@@ -96,8 +98,9 @@ def _blocks(rows: Tensor) -> Iterator[slice]:
 
 def _rstd(h: Tensor, eps: float, n_groups: int) -> Tensor:
     """1 / rms of each group of channels, spread over the group: broadcastable to h (M,D)."""
-    groups = h.unflatten(-1, (n_groups, -1))
-    mean = torch.linalg.vector_norm(groups, dim=-1).square_().div_(groups.shape[-1])
+    groups = h.view(*h.shape[:-1], n_groups, -1)
+    norm = _vector_norm(groups, dim=-1)
+    mean = norm.square_().div_(groups.shape[-1])
     return _spread(mean.add_(eps).rsqrt_(), h.shape[-1])
 
 
@@ -114,6 +117,6 @@ def _norm_backward(
     unit = h * rstd
     product = g * unit
     dw += product.sum(0)
-    shares = product.unflatten(-1, (n_groups, -1)) * weight.view(n_groups, -1)
+    shares = product.view(*h.shape[:-1], n_groups, -1) * weight.view(n_groups, -1)
     mean = _spread(shares.mean(-1), h.shape[-1])
     return (g * weight).addcmul_(unit, mean, value=-1).mul_(rstd)

@@ -33,6 +33,6 @@ def gated_rms_norm_reference(
     Source: mamba_ssm ``RMSNormGated(norm_before_gate=False)``.
     """
     h = y.float() * F.silu(z.float())
-    g = h.unflatten(-1, (n_groups, -1))
+    g = h.view(*h.shape[:-1], n_groups, -1)
     g = g * torch.rsqrt(g.square().mean(-1, keepdim=True) + eps)
     return (g.flatten(-2) * weight.float()).to(z.dtype)

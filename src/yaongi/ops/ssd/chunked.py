@@ -54,7 +54,7 @@ def _split_docs(
     return (doc_ids[:, 1:], doc_ids[:, :1]) if state is not None else (doc_ids, doc_ids[:, :1])
 
 
-# Dimensions below: B batch, c chunk, G group, R head in group, Q position in chunk, P width, N state
+# Below: B batch, c chunk, G group, R head in group, Q position in chunk, P width, N state
 
 
 class _Chunked(torch.autograd.Function):
@@ -98,7 +98,7 @@ class _Chunked(torch.autograd.Function):
         dends = _state_gradients(dyh, cf, k, grads[1])
         scores = (cf @ bf.mT).mul_(k.seen)
         dbf, dcf, dscores = torch.empty_like(bf), torch.empty_like(cf), torch.empty_like(scores)
-        # what flows through the decays from s to l of a chunk: summed over s or l, to and from states
+        # gradients by way of the decays: between positions, of reading and of feeding states
         inner, reads, feeds, dyx, dxx = (torch.empty_like(k.steps) for _ in range(5))
         for i in _row_blocks(x):
             xf, dy = xh[i].float(), dyh[i].contiguous()

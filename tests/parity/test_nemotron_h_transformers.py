@@ -1,0 +1,77 @@
+"""Our hybrids are transformers' Nemotron-H: same logits, same gradients, same cached decoding."""
+
+from __future__ import annotations
+
+import hf_twin
+import pytest
+import torch
+from shapes import config, tokens
+
+from yaongi.model.lm import LM
+
+SHAPES = {
+    "dense hybrid": ("M-M*-M", {}),
+    "experts": ("MEM*EME", {}),
+    "one group, one kv head": ("M*E", {"mamba": {"n_groups": 1}, "attention": {"n_kv_heads": 1}}),
+    "weights not normalised": ("ME*", {"moe": {"normalize": False, "top_k": 3}}),
+}
+
+
+def twins(name):
+    pattern, changes = SHAPES[name]
+    sections = {
+        "attention": {"n_heads": 4, "n_kv_heads": 2, "head_dim": 6},
+        "mamba": {"n_heads": 6, "head_dim": 5, "n_groups": 2, "d_state": 7},
+        "mlp": {"d_ff": 40},
+        "moe": {"n_experts": 5, "top_k": 2, "d_ff": 12, "d_shared": 9, "scale": 2.5},
+    }
+    for key, value in changes.items():
+        sections[key] |= value
+    lm = LM(config(pattern, d_model=20, tied=False, **sections)).eval()
+    for i, mixer in enumerate(lm.mixers()):  # selection biases that matter
+        if lm.cfg.layers[i] == "E":
+            mixer.gate.e_score_correction_bias.copy_(torch.linspace(-0.2, 0.2, 5))
+    other = hf_twin.nemotron_h(lm.cfg).eval()
+    hf_twin.fill(other, lm)
+    return lm, other
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_logits_and_gradients(name):
+    lm, other = twins(name)
+    ids = tokens(2, 150)
+    ours, theirs = lm.logits(lm(ids).hidden), other(ids).logits
+    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    ours.square().mean().backward()
+    theirs.square().mean().backward()
+    grads = {n: p.grad for n, p in lm.named_parameters()}
+    for name_, parameter in other.named_parameters():
+        want, got = parameter.grad, grads[name_.removeprefix("model.")]
+        assert (got - want).abs().max() < 1e-3 * want.abs().max(), name_
+
+
+@pytest.mark.parametrize("name", ["dense hybrid", "experts"])
+def test_cached_decoding(name):
+    lm, other = twins(name)
+    ids = tokens(1, 12)
+    state, cache = lm.init_state(1, 12), None
+    with torch.no_grad():
+        for start, end in [(0, 7), *((t, t + 1) for t in range(7, 12))]:
+            out = lm(ids[:, start:end], state=state)
+            state = out.state
+            reply = other(ids[:, start:end], past_key_values=cache, use_cache=True)
+            cache = reply.past_key_values
+            ours = lm.logits(out.hidden)[:, -1]
+            assert (ours - reply.logits[:, -1]).abs().max() < 1e-4 * ours.abs().max()
+
+
+def test_small_steps_are_not_clamped():
+    """transformers clamps steps to time_step_min in its parallel form; we, as the rest, do not."""
+    lm, other = twins("dense hybrid")
+    for mixer in (lm.mixers()[0], other.model.layers[0].mixer):
+        torch.nn.init.constant_(mixer.dt_bias, -12.0)  # steps around 6e-6
+    ids = tokens(1, 40)
+    ours, theirs = lm.logits(lm(ids).hidden), other(ids).logits
+    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    other.model.layers[0].mixer.time_step_limit = (1e-3, float("inf"))
+    assert (ours - other(ids).logits).abs().max() > 1e-4 * theirs.abs().max()
