@@ -200,8 +200,8 @@ def print_table(name: str, result: dict[str, Any], dtype: str) -> None:
     print(f"{name} ({dtype}; peak {result['gemm_peak_flops'] / 1e9:.0f} GFLOP/s)")
     for label, row in result["variants"].items():
         print(
-            f"  {label:24s} {row['tokens_per_s']:8.0f} tokens/s {row['share_of_peak']:6.1%} of peak"
-            f"  first step {row['first_step_s']:6.1f} s  loss {row['first_loss']:.3f}"
+            f"  {label:22s} {row['tokens_per_s']:8.0f} tokens/s {row['share_of_peak']:6.1%} of peak"
+            f"  first {row['first_step_s']:6.1f} s  loss {row['first_loss']:.3f}"
         )
 
 

@@ -150,7 +150,8 @@ class Layer(Exact):
     ) -> tuple[Tensor, Any, LayerAux | None]:
         """Mix: x (B,T,D), already normalised -> y (B,T,D), the new state, aux.
 
-        ``state`` None means a start from nothing and returns None.
+        ``state`` None means a start from nothing and returns None. Weights are float32 while x
+        may be narrower: cast them to x's dtype, as ``Linear`` does, and keep x's dtype in y.
         """
         raise NotImplementedError
 

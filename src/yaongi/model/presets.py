@@ -94,7 +94,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pattern": "(*E)x8",
         "norm_eps": 1e-6,
         "attention": _attention(8, 4, 96, rope_theta=1e6, qk_norm=True),
-        "moe": _moe(4, 1, 2432, 0, router="softmax", **_SWIGLU),
+        # Qwen3-MoE has no selection bias, so the loss alone must balance
+        "moe": _moe(4, 1, 2432, 0, router="softmax", bias_rate=0.0, balance=0.01, **_SWIGLU),
     },
     "smallm-39m": {
         "vocab_size": 32000,

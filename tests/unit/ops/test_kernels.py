@@ -14,6 +14,7 @@ import torch
 from yaongi.ops.attention import ATTENTION
 from yaongi.ops.conv1d import CONV1D
 from yaongi.ops.moe import EXPERTS
+from yaongi.ops.moe.grouped import experts_grouped
 from yaongi.ops.norm import GATED_RMS_NORM, RMS_NORM
 from yaongi.ops.ssd import SSD_OP
 
@@ -173,6 +174,22 @@ def test_bfloat16_inputs_stay_close_and_keep_their_gradients_dtype(op):
         for got, want in zip(outputs_and_gradients(backend.run, narrow), exact, strict=True):
             assert got.isfinite().all()
             assert (got - want).abs().max() <= 0.06 * want.abs().max()
+
+
+def test_grouped_experts_equal_the_reference():
+    """Its kernel is for GPUs, but PyTorch runs the same call anywhere."""
+    g = torch.Generator().manual_seed(0)
+    sizes = ((50, 8), (5, 12, 8), (5, 8, 12), (5, 12, 8))  # strides of 16 bytes
+    x, up, down, gate = (torch.randn(s, generator=g).requires_grad_() for s in sizes)
+    chosen = torch.rand(50, 5, generator=g).topk(2).indices
+    weights = torch.rand(50, 2, generator=g).requires_grad_()
+    for last in (gate, None):
+        inputs = (x, chosen, weights, up, down, last)
+        found = outputs_and_gradients(experts_grouped, inputs)
+        for got, want in zip(
+            found, outputs_and_gradients(reference_of(EXPERTS), inputs), strict=True
+        ):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
 def test_scan_resets_are_the_same_as_separate_calls():

@@ -21,7 +21,8 @@ def conv1d_channels_last(
     x: Tensor, weight: Tensor, bias: Tensor, doc_ids: Tensor | None = None
 ) -> Tensor:
     """See ``ops.conv1d.Conv1d``."""
-    if torch.compiler.is_compiling():  # fixed shapes only, and the compiler fuses the taps
+    # a compiler wants fixed shapes and fuses the taps; one decoded token is all overhead
+    if torch.compiler.is_compiling() or x.shape[1] == weight.shape[1]:
         return conv1d_taps(x, weight, bias, doc_ids)
     return _Conv.apply(x.contiguous(), weight, bias, doc_ids)  # type: ignore[no-any-return]
 

@@ -29,7 +29,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         losses: list[Tensor] = []
         size = _chunk_tokens(hidden, weight)
         logits = torch.empty(size, len(w), dtype=hidden.dtype, device=hidden.device)
-        e = logits if hidden.dtype == torch.float32 else torch.empty_like(logits).float()
+        e = (
+            logits
+            if logits.dtype == torch.float32
+            else torch.empty_like(logits, dtype=torch.float32)
+        )
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             h, t, k = hidden[part], targets[part, None], weights[part, None]

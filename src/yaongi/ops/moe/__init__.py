@@ -6,7 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from yaongi.ops.backend import Backend, Op, anywhere
+from yaongi.ops.backend import Backend, Op, anywhere, cuda_from
+from yaongi.ops.moe.grouped import experts_grouped
 from yaongi.ops.moe.reference import experts_reference
 from yaongi.ops.moe.sorted import experts_sorted
 
@@ -40,6 +41,7 @@ EXPERTS: Op[Experts] = Op(
     "experts",
     [
         Backend("sorted", experts_sorted, anywhere),
+        Backend("grouped", experts_grouped, cuda_from(8)),
         Backend("reference", experts_reference, anywhere),
     ],
 )

@@ -17,12 +17,13 @@ from yaongi.ops.norm.reference import gated_rms_norm_reference, rms_norm_referen
 
 # one pass over the data, where squaring and averaging are two
 _vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # pyright: ignore
+SMALL_ELEMENTS = 1 << 14
 BLOCK_ELEMENTS = 1 << 17  # a float32 block of half a megabyte; a handful are alive at a time
 
 
 def rms_norm_blocked(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """``x / rms(x) * weight``: (..., D) and (D,) -> (..., D) in x's dtype."""
-    if torch.compiler.is_compiling():  # the compiler fuses the plain form itself
+    if _plain_is_better(x):
         return rms_norm_reference(x, weight, eps)
     return _RMSNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
 
@@ -31,9 +32,16 @@ def gated_rms_norm_blocked(
     y: Tensor, z: Tensor, weight: Tensor, eps: float, n_groups: int
 ) -> Tensor:
     """``rms_norm(y * silu(z))`` by groups of channels: (..., D) -> (..., D) in z's dtype."""
-    if torch.compiler.is_compiling():
+    if _plain_is_better(z):
         return gated_rms_norm_reference(y, z, weight, eps, n_groups)
     return _GatedRMSNorm.apply(y, z, weight, eps, n_groups)  # type: ignore[no-any-return]
+
+
+def _plain_is_better(x: Tensor) -> bool:
+    """A compiler fuses the plain form itself; one decoded token is all overhead."""
+    return torch.compiler.is_compiling() or (
+        not torch.is_grad_enabled() and x.numel() <= SMALL_ELEMENTS
+    )
 
 
 class _RMSNorm(torch.autograd.Function):
