@@ -6,9 +6,11 @@ The only place in the tests and benches that knows transformers' names.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from yaongi.model.lm import LM, LMConfig
 
@@ -108,22 +110,32 @@ def fill(twin: Any, lm: LM) -> None:
         KeyError: something is left over or missing.
     """
     theirs = twin.state_dict()
-    paired = any("self_attn" in name for name in theirs)
-    prefix = next(iter(theirs)).partition(".")[0]
-    rename = _paired_name if paired else _single_name
-    ours = {f"{prefix}.{rename(k)}": v for k, v in lm.state_dict().items() if "lm_head" not in k}
+    ours = in_their_names(twin, lm, lm.state_dict())
     ours["lm_head.weight"] = lm.head_weight
-    for name in [n for n in ours if n.endswith("experts.gate_proj")]:
-        stem = name.removesuffix("gate_proj")
-        both = [ours.pop(stem + "gate_proj"), ours.pop(stem + "up_proj")]
-        ours[stem + "gate_up_proj"] = torch.cat(both, 1)
-    if paired:  # these have no selection bias; ours is zero until training moves it
-        ours = {k: v for k, v in ours.items() if "e_score_correction_bias" not in k}
     if unmatched := set(theirs) ^ set(ours):
         raise KeyError(f"unmatched tensors: {sorted(unmatched)}")
     with torch.no_grad():
         for name in theirs:
             theirs[name].copy_(ours[name].detach().view_as(theirs[name]))
+
+
+def in_their_names(twin: Any, lm: LM, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors named as ours (weights, or their gradients) under the names ``twin`` has."""
+    theirs = twin.state_dict()
+    paired = any("self_attn" in name for name in theirs)
+    prefix = next(iter(theirs)).partition(".")[0]
+    rename = _paired_name if paired else _single_name
+    found = {
+        name if name.startswith("lm_head") else f"{prefix}.{rename(name)}": tensor
+        for name, tensor in ours.items()
+        # the paired ones have no selection bias; ours is zero until training moves it
+        if not (paired and "e_score_correction_bias" in name)
+    }
+    for name in [n for n in found if n.endswith("experts.gate_proj")]:
+        stem = name.removesuffix("gate_proj")
+        both = [found.pop(stem + "gate_proj"), found.pop(stem + "up_proj")]
+        found[stem + "gate_up_proj"] = torch.cat(both, 1)
+    return found
 
 
 def _single_name(name: str) -> str:

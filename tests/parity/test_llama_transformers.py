@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hf_twin
 import pytest
-from shapes import config, tokens
+from shapes import config
+from twin_checks import check_twins
 
 from yaongi.model.lm import LM
 
 
 @pytest.mark.parametrize("kv", [4, 2, 1])
 @pytest.mark.parametrize("tied", [True, False])
-def test_logits(kv, tied):
+def test_llama(kv, tied):
     attention = {"n_heads": 4, "n_kv_heads": kv, "head_dim": 6, "rope_theta": 5e5}
     lm = LM(config("(*-)x3", d_model=28, tied=tied, attention=attention, norm_eps=1e-6)).eval()
-    other = hf_twin.llama(lm.cfg).eval()
-    hf_twin.fill(other, lm)
-    ids = tokens(2, 50)
-    ours, theirs = lm.logits(lm(ids).hidden), other(ids).logits
-    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    check_twins(lm, hf_twin.llama(lm.cfg).eval())

@@ -6,6 +6,7 @@ import hf_twin
 import pytest
 import torch
 from shapes import config, tokens
+from twin_checks import check_twins
 
 from yaongi.model.lm import LM
 
@@ -37,32 +38,8 @@ def twins(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_logits_and_gradients(name):
-    lm, other = twins(name)
-    ids = tokens(2, 150)
-    ours, theirs = lm.logits(lm(ids).hidden), other(ids).logits
-    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
-    ours.square().mean().backward()
-    theirs.square().mean().backward()
-    grads = {n: p.grad for n, p in lm.named_parameters()}
-    for name_, parameter in other.named_parameters():
-        want, got = parameter.grad, grads[name_.removeprefix("model.")]
-        assert (got - want).abs().max() < 1e-3 * want.abs().max(), name_
-
-
-@pytest.mark.parametrize("name", ["dense hybrid", "experts"])
-def test_cached_decoding(name):
-    lm, other = twins(name)
-    ids = tokens(1, 12)
-    state, cache = lm.init_state(1, 12), None
-    with torch.no_grad():
-        for start, end in [(0, 7), *((t, t + 1) for t in range(7, 12))]:
-            out = lm(ids[:, start:end], state=state)
-            state = out.state
-            reply = other(ids[:, start:end], past_key_values=cache, use_cache=True)
-            cache = reply.past_key_values
-            ours = lm.logits(out.hidden)[:, -1]
-            assert (ours - reply.logits[:, -1]).abs().max() < 1e-4 * ours.abs().max()
+def test_nemotron_h(name):
+    check_twins(*twins(name))
 
 
 def test_small_steps_are_not_clamped():

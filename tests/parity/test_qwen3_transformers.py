@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hf_twin
 import pytest
-from shapes import config, tokens
+from shapes import config
+from twin_checks import check_twins
 
 from yaongi.model.lm import LM
 
@@ -15,19 +16,16 @@ def compare(lm, other):
     for name, parameter in lm.named_parameters():  # norms of ones would hide a missing one
         if "norm" in name:
             parameter.data.uniform_(0.5, 1.5)
-    hf_twin.fill(other, lm)
-    ids = tokens(2, 50)
-    ours, theirs = lm.logits(lm(ids).hidden), other(ids).logits
-    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    check_twins(lm, other)
 
 
-def test_dense_logits():
+def test_dense():
     lm = LM(config("(*-)x3", attention=ATTENTION)).eval()
     compare(lm, hf_twin.qwen3(lm.cfg).eval())
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_expert_logits(normalize):
+def test_experts(normalize):
     moe = {"n_experts": 5, "top_k": 2, "d_ff": 12, "activation": "swiglu", "router": "softmax",
            "normalize": normalize}  # fmt: skip
     lm = LM(config("(*E)x3", d_model=20, attention=ATTENTION, moe=moe)).eval()

@@ -140,6 +140,15 @@ def test_the_trace_compiles_without_breaks():
             close(a, b, scale=b.abs().max().item())
 
 
+def test_autocast_compiles_too():
+    lm, ids = model("M*-", init_std=0.05), tokens(2, LENGTH)
+    compiled = torch.compile(lm, backend="aot_eager", fullgraph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        got, want = compiled(ids).hidden, lm(ids).hidden
+    assert got.dtype == torch.bfloat16
+    assert (got - want).norm() < 0.01 * want.norm()
+
+
 def test_experts_compile_too():
     lm, ids = model(NANO_LIKE), tokens(2, LENGTH)
     compiled = torch.compile(lm, backend="aot_eager")

@@ -214,3 +214,14 @@ def test_scan_keeps_digits_after_a_strong_decay():
         x.double(), dt.double(), a.double(), b.double(), c.double(), torch.zeros(1).double()
     )
     torch.testing.assert_close(y.double(), exact.double(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("op", [SSD_OP, CONV1D, EXPERTS, RMS_NORM, GATED_RMS_NORM])
+def test_autocast_around_does_not_reach_inside(op):
+    inputs = next(iter(CASES[op.name].values()))()
+    run = op.pick(CPU)
+    expected = outputs_and_gradients(run, inputs)
+    with torch.autocast("cpu", torch.bfloat16):  # the backward pass too
+        found = outputs_and_gradients(run, inputs)
+    for got, want in zip(found, expected, strict=True):
+        assert torch.equal(got, want)

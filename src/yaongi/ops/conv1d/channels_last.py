@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yaongi.ops.conv1d.taps import conv1d_taps
+from yaongi.ops.precision import no_autocast
 
 BLOCK_STEPS = 64  # time steps whose products are summed in the cache
 
@@ -29,6 +30,7 @@ def conv1d_channels_last(
 
 class _Conv(torch.autograd.Function):
     @staticmethod
+    @no_autocast
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, doc_ids: Tensor | None
     ) -> Tensor:
@@ -38,14 +40,14 @@ class _Conv(torch.autograd.Function):
         return F.silu(_filter(x, weight, bias, cuts))
 
     @staticmethod
+    @no_autocast
     def backward(ctx: Any, *grads: Any) -> Any:
         x, weight, bias = ctx.saved_tensors
+        w, back = weight.to(x.dtype), weight.shape[1] - 1
         g = torch.ops.aten.silu_backward(grads[0], _filter(x, weight, bias, ctx.cuts))
-        w = weight.to(x.dtype)
         # the transpose of a correlation: correlate with the mirrored taps
-        taps = weight.shape[1]
-        dx = _correlate(F.pad(g, (0, 0, taps - 1, taps - 1)), w.flip(1), None)
-        dw = _tap_products(x, g, taps)
+        dx = _correlate(F.pad(g, (0, 0, back, back)), w.flip(1), None)
+        dw = _tap_products(x, g, back + 1)
         flat_x, flat_g, flat_dx = x.flatten(0, 1), g.flatten(0, 1), dx.flatten(0, 1)
         for j, (out, seen) in enumerate(ctx.cuts):
             cut = flat_g[out]

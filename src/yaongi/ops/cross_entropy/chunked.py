@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yaongi.ops.precision import no_autocast
+
 # logits in memory at a time: as much as a CPU's cache or a GPU's spare memory bears
 CHUNK_ELEMENTS = {"cpu": 1 << 21}
 CHUNK_ELEMENTS_ELSEWHERE = 1 << 26
@@ -19,6 +21,7 @@ MIN_TOKENS = 128  # fewer make the matrix products slow
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
+    @no_autocast
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor
     ) -> Tensor:
@@ -54,6 +57,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return torch.stack(losses).sum() if losses else grad_weight.new_zeros(())
 
     @staticmethod
+    @no_autocast
     def backward(ctx: Any, *grads: Any) -> Any:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale: Tensor = grads[0]

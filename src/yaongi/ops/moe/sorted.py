@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from yaongi.ops.precision import no_autocast
+
 
 def experts_sorted(
     x: Tensor,
@@ -54,11 +56,12 @@ def route(chosen: Tensor, n_experts: int) -> Route:
 
 def gather_sum(rows: Tensor, back: Tensor) -> Tensor:
     """Sum of each token's k sorted rows: (M k,D) and (M,k) -> (M,D)."""
-    return rows[back].sum(1)
+    return F.embedding_bag(back, rows, mode="sum")  # gathers and adds in one pass
 
 
 class _Experts(torch.autograd.Function):
     @staticmethod
+    @no_autocast
     def forward(
         ctx: Any,
         x: Tensor,
@@ -69,7 +72,7 @@ class _Experts(torch.autograd.Function):
         gate: Tensor | None,
     ) -> Tensor:
         r = route(chosen, len(up))
-        rows = x[r.token]
+        rows = x.index_select(0, r.token)
         scale = _sorted_weights(weights, r).to(x.dtype)
         y, hidden, gated = torch.empty_like(rows), _room(rows, up), _room(rows, gate)
         for e, part in _parts(r.counts):
@@ -83,10 +86,11 @@ class _Experts(torch.autograd.Function):
         return gather_sum(y, r.back)
 
     @staticmethod
+    @no_autocast
     def backward(ctx: Any, *grads: Any) -> Any:
         rows, weights, up, down, gate, hidden, gated = ctx.saved_tensors
         r: Route = ctx.route
-        dy = grads[0][r.token]
+        dy = grads[0].index_select(0, r.token)
         scale = _sorted_weights(weights, r)
         dscale, drows = torch.empty_like(scale), torch.empty_like(rows)
         dup, ddown = torch.zeros_like(up), torch.zeros_like(down)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yaongi.ops.norm.reference import gated_rms_norm_reference, rms_norm_reference
+from yaongi.ops.precision import no_autocast
 
 # one pass over the data, where squaring and averaging are two
 _vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # pyright: ignore
@@ -46,6 +47,7 @@ def _plain_is_better(x: Tensor) -> bool:
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
+    @no_autocast
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         flat, rows = out.flatten(0, -2), x.flatten(0, -2)
@@ -57,6 +59,7 @@ class _RMSNorm(torch.autograd.Function):
         return out
 
     @staticmethod
+    @no_autocast
     def backward(ctx: Any, *grads: Any) -> Any:
         x, weight = ctx.saved_tensors
         dx = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -70,6 +73,7 @@ class _RMSNorm(torch.autograd.Function):
 
 class _GatedRMSNorm(torch.autograd.Function):
     @staticmethod
+    @no_autocast
     def forward(
         ctx: Any, y: Tensor, z: Tensor, weight: Tensor, eps: float, n_groups: int
     ) -> Tensor:
@@ -84,6 +88,7 @@ class _GatedRMSNorm(torch.autograd.Function):
         return out
 
     @staticmethod
+    @no_autocast
     def backward(ctx: Any, *grads: Any) -> Any:
         y, z, weight = ctx.saved_tensors
         dy = torch.empty_like(y, memory_format=torch.contiguous_format)
