@@ -17,12 +17,12 @@ from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, CapabilityError, ShapeError, TokenizerError
 from yaongi.infer.generate import Delta, Generation, generate
-from yaongi.model.io import CONFIG, WEIGHTS, load_model
+from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
 from yaongi.model.lm import LM, LMConfig
+from yaongi.ops.backend import choose_device
 from yaongi.text.chat import Message, encode_chat, validate
 from yaongi.text.tokenizer import Tokenizer
 
-MODEL_KINDS = ("base", "sft")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TOKENIZER = "tokenizer.json"
 
@@ -49,7 +49,7 @@ def load(
     """
     path = Path(path)
     trained_len = _check_folder(path)
-    where = _device(device)
+    where = choose_device(device)
     lm = load_model(path, dtype=_dtype(dtype, where), device=where, verify=True)
     tokenizer = Tokenizer.load(path) if (path / TOKENIZER).is_file() else None
     return Model(lm, tokenizer, context_len=context_len or trained_len)
@@ -179,21 +179,6 @@ def _check_folder(path: Path) -> int | None:
     if partial_path(path).is_dir():
         reason = f"its training has not finished ({partial_path(path)} is there)."
     raise ArtifactError("{path} is not a model folder: {reason}", path=path, reason=reason)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise CapabilityError(
-            "device '{name}' cannot be used here: {reason}",
-            name=name,
-            reason=str(error).splitlines()[0],
-        ) from error
-    return device
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

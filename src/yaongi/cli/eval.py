@@ -9,12 +9,11 @@ import click
 from yaongi.cli.console import emit, stage
 from yaongi.cli.options import json_option
 from yaongi.cli.road import load_whole
-from yaongi.core.artifact import Ancestor, Artifact, open_artifact
+from yaongi.core.artifact import MANIFEST, Ancestor, Artifact, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.i18n import translate as _
 from yaongi.evals.run import EvalConfig, evaluate
-
-MODEL_KINDS = ("base", "sft")
+from yaongi.model.io import MODEL_KINDS
 
 
 @click.command(
@@ -55,17 +54,14 @@ def _found_ancestors(model: Artifact) -> list[Artifact]:
     Those furthest up the ancestry: a chat model's nearest ones are its conversations.
     """
     found: dict[str, Artifact] = {}
-    level: list[Ancestor] = [model.as_ancestor()]
-    while level:
-        for node in level:
-            if node.kind in ("shards", "corpus"):
-                found |= _opened(node)
-        level = [parent for node in level for parent in node.parents]
+    for node in model.as_ancestor().walk():
+        if node.kind in ("shards", "corpus"):
+            found |= _opened(node)
     return list(found.values())
 
 
 def _opened(node: Ancestor) -> dict[str, Artifact]:
-    if not (Path(node.path) / "manifest.json").is_file():
+    if not (Path(node.path) / MANIFEST).is_file():
         return {}
     artifact = open_artifact(node.path, node.kind)
     return {node.kind: artifact} if artifact.hash == node.hash else {}

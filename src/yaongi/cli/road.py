@@ -31,6 +31,7 @@ from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as train_tokenizer
 from yaongi.train.loop import Step
 from yaongi.train.pretrain import PretrainConfig, pretrain
+from yaongi.train.run import Probes, TrainConfig
 from yaongi.tune.sft import SFTConfig, sft
 
 PROBE_TOKENS = 50_000  # held-out tokens per domain at each evaluation during training
@@ -143,7 +144,6 @@ class Road:
     def base(self) -> Artifact:
         """The pretrained model."""
         cfg, shards, tokenizer = self.recipe.pretrain, self.shards, self.tokenizer
-        probes = bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
         with stage(_("pretraining")) as report:
             return pretrain(
                 cfg,
@@ -152,7 +152,7 @@ class Road:
                 self.folder("base"),
                 mix=self.recipe.mix,
                 seed=self.recipe.seed,
-                probes=probes if cfg.eval_every else None,
+                probes=_probes(cfg, shards),
                 on_step=_watch(report),
             )
 
@@ -176,7 +176,6 @@ class Road:
     def sft(self) -> Artifact:
         """The model that chats."""
         cfg, base, shards = self._tuning.train, self.base, self.chat_shards
-        probes = bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
         with stage(_("fine-tuning")) as report:
             return sft(
                 cfg,
@@ -184,7 +183,7 @@ class Road:
                 shards,
                 self.folder("sft"),
                 seed=self.recipe.seed,
-                probes=probes if cfg.eval_every else None,
+                probes=_probes(cfg, shards),
                 on_step=_watch(report),
             )
 
@@ -224,6 +223,13 @@ def load_whole(path: Path) -> tuple[LM, Tokenizer]:
     if loaded.tokenizer is None:
         raise TokenizerError("{path} has no tokenizer, so it cannot be scored.", path=path)
     return loaded.lm, loaded.tokenizer
+
+
+def _probes(cfg: TrainConfig, shards: Artifact) -> Probes | None:
+    """Bits per byte of held-out text, for a training that evaluates on its way."""
+    if not cfg.eval_every:
+        return None
+    return bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
 
 
 def _watch(report: Report) -> Callable[[Step], None]:

@@ -10,10 +10,11 @@ import click
 from yaongi.cli.console import emit
 from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
 from yaongi.cli.road import Road, make_recipe, read_recipe
-from yaongi.core.artifact import Ancestor, Artifact, open_artifact
+from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.errors import ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_bytes
+from yaongi.model.io import MODEL_KINDS
 
 
 def _summary(artifact: Artifact, as_json: bool) -> None:
@@ -125,7 +126,7 @@ def sft(
     """Make the chat model."""
     road = _road(recipe, overrides, "sft", out)
     if model is not None:
-        base = open_artifact(model, ["base", "sft"])
+        base = open_artifact(model, MODEL_KINDS)
         road.base = base
         road.tokenizer = _tokenizer_of(base)
     _summary(road.sft, as_json)
@@ -141,13 +142,7 @@ def _tokenizer_of(model: Artifact) -> Artifact:
     Raises:
         ConfigError: it is no longer where it was.
     """
-
-    def find(node: Ancestor) -> Ancestor | None:
-        if node.kind == "tokenizer":
-            return node
-        return next((found for p in node.parents if (found := find(p))), None)
-
-    wanted = find(model.as_ancestor())
+    wanted = model.as_ancestor().nearest("tokenizer")
     if wanted is None or not Path(wanted.path).is_dir():
         raise ConfigError(
             "The tokenizer {path} that {model} was trained with is not there.",

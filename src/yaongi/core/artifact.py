@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -50,6 +50,17 @@ class Ancestor(BaseModel):
     hash: str
     licences: list[str] = []
     parents: list[Ancestor] = []
+
+    def walk(self) -> Iterator[Ancestor]:
+        """This entry, its parents, their parents, ...: level by level."""
+        level = [self]
+        while level:
+            yield from level
+            level = [parent for node in level for parent in node.parents]
+
+    def nearest(self, kind: str) -> Ancestor | None:
+        """The first entry of ``kind`` on that walk."""
+        return next((node for node in self.walk() if node.kind == kind), None)
 
 
 class FileEntry(BaseModel):

@@ -14,13 +14,13 @@ from yaongi.core.seeds import Seed
 from yaongi.evals.report import as_json, markdown
 from yaongi.evals.task import Progress, Score, Subject, TaskChoice
 from yaongi.evals.tasks.bpb import BitsPerByte, bpb_probe, bpb_probes
+from yaongi.model.io import MODEL_KINDS
 from yaongi.model.lm import LM
 from yaongi.text.tokenizer import Tokenizer
 
 __all__ = ["EvalConfig", "bpb_probe", "bpb_probes", "evaluate", "measure"]
 
 KIND = "report"
-MODEL_KINDS = ("base", "sft")
 
 
 class EvalConfig(Config):

@@ -19,6 +19,8 @@ from yaongi.core.files import read_json, write_json, write_with
 from yaongi.model.lm import LM, LMConfig
 
 _torch_files: Any = safetensors.torch  # its functions are only partly typed
+MODEL_KINDS = ("base", "sft")
+"""The kinds of artifact that are a model folder."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yaongi.core.config import Config, Registry
-from yaongi.core.errors import CapabilityError, nearest
+from yaongi.core.errors import CapabilityError, did_you_mean
 from yaongi.core.seeds import Seed
 from yaongi.ops.attention import ATTENTION, Attention
 from yaongi.ops.backend import Op
@@ -52,9 +52,7 @@ def pick_kernels(device: torch.device, choices: dict[str, str] | None = None) ->
             raise CapabilityError(
                 "There is no op '{name}'. {help}",
                 name=name,
-                help=f"Did you mean '{near}'?"
-                if (near := nearest(name, names))
-                else f"Known: {', '.join(names)}.",
+                help=did_you_mean(name, names),
             )
     return Kernels(**{op.name: op.pick(device, wanted.get(op.name, "auto")) for op in OPS})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from yaongi.core.config import parse
-from yaongi.core.errors import ConfigError, nearest
+from yaongi.core.errors import ConfigError, did_you_mean
 from yaongi.model.lm import LMConfig
 
 NANO = "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME"  # Nemotron 3 Nano's 52 letters
@@ -130,11 +130,10 @@ def preset(name: str, **changes: Any) -> LMConfig:
         ConfigError: an unknown preset (naming the nearest), or changes that do not fit.
     """
     if name not in PRESETS:
-        near = nearest(name, PRESETS)
         raise ConfigError(
             "There is no preset '{name}'. {help}",
             name=name,
-            help=f"Did you mean '{near}'?" if near else f"Presets: {', '.join(PRESETS)}.",
+            help=did_you_mean(name, PRESETS),
         )
     data = dict(PRESETS[name])
     for key, value in changes.items():

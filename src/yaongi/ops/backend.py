@@ -13,10 +13,30 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from yaongi.core.errors import CapabilityError, nearest
+from yaongi.core.errors import CapabilityError, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` is the first accelerator torch can use, else the CPU.
+
+    Raises:
+        CapabilityError: a device named by the user is not there.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CapabilityError(
+            "device '{name}' cannot be used here: {reason}",
+            name=name,
+            reason=str(error).splitlines()[0],
+        ) from error
+    return device
 
 
 @dataclass(frozen=True)
@@ -80,12 +100,11 @@ class Op(Generic[F]):
                 device=describe(device),
                 reason=reason,
             )
-        near = nearest(choice, names)
         raise CapabilityError(
             "{op} has no backend '{choice}'. {help}",
             op=self.name,
             choice=choice,
-            help=f"Did you mean '{near}'?" if near else f"Known: {', '.join(names)}.",
+            help=did_you_mean(choice, names),
         )
 
     def explain(self, device: torch.device) -> list[Candidate]:

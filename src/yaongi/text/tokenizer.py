@@ -18,7 +18,7 @@ from typing import Any
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
-from yaongi.core.errors import TokenizerError, nearest
+from yaongi.core.errors import TokenizerError, did_you_mean, nearest
 from yaongi.core.files import write_bytes, write_json
 from yaongi.text.chat import CHAT_TEMPLATE
 from yaongi.text.control import CONTROL, END_OF_TEXT, IM_END, PAD
@@ -234,11 +234,10 @@ class StreamDecoder:
 def _untrained(regex: str) -> Backend:
     """NFC, the regex, bytes: everything but the vocabulary."""
     if regex not in REGEXES:
-        near = nearest(regex, REGEXES)
         raise TokenizerError(
             "'{name}' is not a known pre-tokenizer regex. {help}",
             name=regex,
-            help=f"Did you mean '{near}'?" if near else f"Known: {', '.join(REGEXES)}.",
+            help=did_you_mean(regex, REGEXES),
         )
     backend = Backend(models.BPE(ignore_merges=regex in _IGNORE_MERGES))
     backend.normalizer = normalizers.NFC()

@@ -50,26 +50,6 @@ class Precision:
         return torch.autocast(self.device.type, dtype=DTYPES[self.name])
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` is the first accelerator torch can use, else the CPU.
-
-    Raises:
-        CapabilityError: a device named by the user is not there.
-    """
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise CapabilityError(
-            "device '{name}' cannot be used here: {reason}",
-            name=name,
-            reason=str(error).splitlines()[0],
-        ) from error
-    return device
-
-
 def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
     """Resolve ``auto``, or check the format asked for.
 

@@ -31,6 +31,7 @@ from yaongi.core.trackers import TrackerChoice
 from yaongi.core.units import Count, Seconds
 from yaongi.model.count import count
 from yaongi.model.lm import LM
+from yaongi.ops.backend import choose_device
 from yaongi.train import checkpoint as ckpt
 from yaongi.train.loop import Batches, LoopConfig, Step, train_steps
 from yaongi.train.objectives import Objective
@@ -40,7 +41,6 @@ from yaongi.train.precision import (
     CompileChoice,
     PrecisionName,
     choose_compile,
-    choose_device,
     choose_precision,
     matmul_flops,
     missing_compiler,
@@ -307,14 +307,17 @@ class _Run:
                 return
             self._revise()
 
+    @property
+    def _budget_s(self) -> float:
+        return SPARE * (self.cfg.minutes or 0.0) * 60
+
     def _budget_left_s(self) -> float:
-        used_s = self.spent + time.monotonic() - self.began
-        return SPARE * (self.cfg.minutes or 0.0) * 60 - used_s
+        return self._budget_s - (self.spent + time.monotonic() - self.began)
 
     def _late(self, open_until: int) -> bool:
         """Whether the time is up for the steps before the decay, though not all were made."""
         share = 1 - open_until / self.plan.steps
-        return self._budget_left_s() < share * SPARE * (self.cfg.minutes or 0.0) * 60
+        return self._budget_left_s() < share * self._budget_s
 
     def _revise(self) -> None:
         """Plan again before the decay begins: a machine is not always as fast as when it started.

@@ -27,7 +27,6 @@ from yaongi.train.optim.adamw import AdamW
 from yaongi.train.run import Probes, TrainConfig, finish, recover, run_training
 
 KIND = "sft"
-BASE_KINDS = ("base", "sft")
 DEFAULT_EPOCHS = 2.0
 
 
@@ -123,7 +122,7 @@ def sft(
 
 def check_tokenizer(model: Artifact, shards: Artifact) -> None:
     """Raise DataError unless ``shards`` were encoded with the tokenizer ``model`` learnt with."""
-    learnt, used = (_tokenizer(a.as_ancestor()) for a in (model, shards))
+    learnt, used = (a.as_ancestor().nearest("tokenizer") for a in (model, shards))
     if learnt is None or used is None or learnt.hash != used.hash:
         raise DataError(
             "{shards} was encoded with the tokenizer {used}, but {model} learnt with {learnt}. "
@@ -133,17 +132,6 @@ def check_tokenizer(model: Artifact, shards: Artifact) -> None:
             model=model.path,
             learnt=_named(learnt),
         )
-
-
-def _tokenizer(node: Ancestor) -> Ancestor | None:
-    """The nearest tokenizer among the ancestors."""
-    level = [node]
-    while level:
-        for ancestor in level:
-            if ancestor.kind == "tokenizer":
-                return ancestor
-        level = [parent for ancestor in level for parent in ancestor.parents]
-    return None
 
 
 def _named(tokenizer: Ancestor | None) -> str:

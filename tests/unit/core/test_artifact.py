@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 
 from yaongi.core import artifact
-from yaongi.core.artifact import Artifact, differences, draft, existing, open_artifact, trace
+from yaongi.core.artifact import (
+    Ancestor,
+    Artifact,
+    differences,
+    draft,
+    existing,
+    open_artifact,
+    trace,
+)
 from yaongi.core.errors import ArtifactError, CheckpointError, DataError, StorageError
 
 CONFIG = {"vocab_size": 100, "train": {"steps": 5, "name": "작은"}}
@@ -340,3 +348,16 @@ def test_no_git_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     artifact.git_commit.cache_clear()
     assert artifact.git_commit() is None
     artifact.git_commit.cache_clear()
+
+
+def test_the_nearest_ancestor_of_a_kind_comes_level_by_level() -> None:
+    def entry(kind: str, name: str, *parents: Ancestor) -> Ancestor:
+        return Ancestor(kind=kind, path=name, hash=name, parents=list(parents))
+
+    deep = entry("shards", "deep", entry("tokenizer", "far"))
+    node = entry("sft", "sft", entry("base", "base", deep), entry("tokenizer", "near"))
+    assert [n.path for n in node.walk()] == ["sft", "base", "near", "deep", "far"]
+    found = node.nearest("tokenizer")
+    assert found is not None
+    assert found.path == "near"
+    assert node.nearest("corpus") is None

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from yaongi.core.errors import CapabilityError
+from yaongi.ops.backend import choose_device
 from yaongi.train import precision as p
 
 CPU = torch.device("cpu")
@@ -51,11 +52,11 @@ def test_autocast_runs_products_in_the_format():
 
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(CapabilityError, match="'nonsense'"):
-        p.choose_device("nonsense")
+        choose_device("nonsense")
     if not torch.cuda.is_available():
         with pytest.raises(CapabilityError, match="'cuda'"):
-            p.choose_device("cuda")
-    assert p.choose_device("cpu") == CPU
+            choose_device("cuda")
+    assert choose_device("cpu") == CPU
 
 
 def test_compile_only_when_it_can_and_pays(monkeypatch):
