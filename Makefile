@@ -42,12 +42,13 @@ lint: dev  ## style, types, layering
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
 
-bench: dev  ## measure training speed on this machine (minutes)
+bench: dev  ## measure speed, the corpus, and with YAONGI_DATA set the real-text runs (hours)
 	$(BIN)/python bench/train.py
+	$(BIN)/python bench/synthetic_entropy.py
+	[ -z "$$YAONGI_DATA" ] || $(BIN)/python bench/real_text.py
 
 docs: dev  ## the documentation as web pages in build/docs, links checked
 	$(BIN)/python tools/website.py build/docs
-
 
 i18n: dev  ## collect messages, update the Korean catalogue, compile it
 	$(BIN)/python tools/i18n.py

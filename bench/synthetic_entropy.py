@@ -15,6 +15,7 @@ from pathlib import Path
 from yaongi.core.seeds import Seed
 from yaongi.data.synthetic import documents
 
+ROOT = Path(__file__).parents[1]
 BOUND = 0.6
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--prime-mb", type=float, default=10)
     parser.add_argument("--held-mb", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="also write the result here, as JSON")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results/synthetic_entropy.json")
     args = parser.parse_args()
     prime, speed = stories("train", int(args.prime_mb * 1e6), args.seed)
     held, _ = stories("test", int(args.held_mb * 1e6), args.seed)
@@ -56,8 +57,8 @@ def main() -> None:
     }
     text = json.dumps(result, indent=2)
     print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(text + "\n", encoding="utf-8")
     if bits < BOUND:
         raise SystemExit(f"{bits:.3f} bits per byte is below {BOUND}: the stories repeat too much.")
 

@@ -31,7 +31,7 @@ from yaongi.data.synthetic.item import Item, Message, extract_answer
 from yaongi.data.synthetic.plots import draw_plot
 from yaongi.data.synthetic.splits import Key, Split, draw, split_of
 from yaongi.data.synthetic.stories import tell
-from yaongi.data.synthetic.story_qa import story_item
+from yaongi.data.synthetic.story_qa import repeat_item, story_item
 
 __all__ = [
     "DOMAINS", "TASKS", "EvalItem", "SyntheticSource", "documents", "eval_items", "extract_answer",
@@ -40,7 +40,7 @@ __all__ = [
 
 LICENCE = "Apache-2.0 (generated)"
 FACTS = 0.12  # of the training sums are single-digit facts
-ONE_QUESTION = 0.4  # of the stories that are asked about
+REPEAT, ONE_QUESTION = 0.25, 0.3  # of the story questions; the rest asks about all three people
 
 
 class SyntheticSource(Source):
@@ -62,20 +62,16 @@ class SyntheticSource(Source):
     held_out: ByteSize = 150_000
 
     def read(self, reading: Reading) -> Iterator[Document]:
-        """Training documents of each domain, then held-out ones."""
+        """Of each domain training documents, then held-out ones."""
         sizes = {domain: getattr(self, domain) for domain in DOMAINS}
-        total, done = sum(sizes.values()) or 1, 0
+        done = 0
         for domain, size in sizes.items():
-            for split, wanted in (("train", size), ("val", self.held_out if size else 0)):
-                told = 0
-                while told < wanted:
-                    for document in documents(reading.seed, split, domain):  # type: ignore[arg-type]
-                        yield document
-                        told += len(document.text.encode())
-                        if told >= wanted:
-                            break
-                        if split == "train":
-                            reading.advance((done + told) / total)
+            for document, told in _upto(documents(reading.seed, "train", domain), size):
+                yield document
+                reading.advance((done + told) / sum(sizes.values()))
+            held = self.held_out if size else 0
+            for document, _ in _upto(documents(reading.seed, "val", domain), held):
+                yield document
             done += size
 
     def fingerprint(self, root: Path) -> str:
@@ -106,6 +102,15 @@ def documents(
             metadata={"domain": domain, "source": "synthetic", "licence": LICENCE, "split": split}
             | metadata,
         )
+
+
+def _upto(found: Iterator[Document], size: int) -> Iterator[tuple[Document, int]]:
+    """Documents of at least ``size`` bytes in all, each with the bytes so far."""
+    told = 0
+    while told < size:
+        document = next(found)
+        told += len(document.text.encode())
+        yield document, told
 
 
 @dataclass(frozen=True)
@@ -182,9 +187,10 @@ def _sum(rng: random.Random, split: Split) -> Item:
 
 
 def _questions(rng: random.Random, split: Split) -> Made:
-    """A story with one question, or with one about each of its people in as many turns."""
-    if rng.random() < ONE_QUESTION:
-        return _exercise(story_item)(rng, split)
+    """A story to repeat, with one question, or with one about each of its people."""
+    chance = rng.random()
+    if chance < REPEAT + ONE_QUESTION:
+        return _exercise(repeat_item if chance < REPEAT else story_item)(rng, split)
     return _chat(*story_questions(rng, split))
 
 

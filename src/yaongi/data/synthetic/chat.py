@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from yaongi.data.synthetic import story_qa
 from yaongi.data.synthetic.arithmetic import sum_item
 from yaongi.data.synthetic.functions import function_item
 from yaongi.data.synthetic.item import Item, Message, turn
-from yaongi.data.synthetic.plots import draw_plot
+from yaongi.data.synthetic.plots import draw_plot, pick
 from yaongi.data.synthetic.splits import Key, Split, draw, split_of
 from yaongi.data.synthetic.stories import Story, tell
 from yaongi.data.synthetic.template import FORMAL
 from yaongi.data.synthetic.wordfiles import rows, sections
-
-T = TypeVar("T")
 
 
 class Talk(NamedTuple):
@@ -44,7 +42,7 @@ def conversation(rng: random.Random, split: Split) -> Talk:
 
 def small_talk(rng: random.Random, split: Split) -> Talk:
     """One to three turns of greetings, thanks, what 야옹이 can and cannot do."""
-    first = _pick(rng, [intent for intent in _talk() if _exchanges(split, intent)])
+    first = pick(rng, [intent for intent in _talk() if _exchanges(split, intent)])
     intents = [first, "thanks", "bye"][: 1 + int(rng.random() * 3)]
     return _talk_of("talk", [line for intent in intents for line in _line(rng, split, intent)])
 
@@ -53,14 +51,14 @@ def story_request(rng: random.Random, split: Split) -> Talk:
     """A story told as asked for."""
     plot = draw(draw_plot, lambda p: p.key, rng, split)
     story = tell(plot, rng, length=0.35)
-    request = _pick(rng, _requests(story))
+    request = pick(rng, _requests(story))
     reply = story.text.replace("\n", " ") if rng.random() < 0.5 else story.text
     return Talk("story", [turn("user", request), turn("assistant", reply)], (plot.key,))
 
 
 def several(rng: random.Random, split: Split) -> Talk:
     """Two or three exercises, one after another."""
-    items = [_pick(rng, _EXERCISES)(rng, split) for _ in range(2 + int(rng.random() * 2))]
+    items = [pick(rng, _EXERCISES)(rng, split) for _ in range(2 + int(rng.random() * 2))]
     return _talk_of("several", items)
 
 
@@ -71,7 +69,7 @@ def story_questions(rng: random.Random, split: Split) -> Talk:
 
 def greeted(rng: random.Random, split: Split) -> Talk:
     """A greeting, an exercise, thanks."""
-    item = _pick(rng, _EXERCISES)(rng, split)
+    item = pick(rng, _EXERCISES)(rng, split)
     hello, thanks = _line(rng, split, "hello"), _line(rng, split, "thanks")
     return _talk_of(item.task, [*hello, item, *thanks])
 
@@ -83,16 +81,12 @@ def _talk_of(task: str, items: Sequence[Item]) -> Talk:
 def _line(rng: random.Random, split: Split, intent: str) -> list[Item]:
     """One exchange of this intent; none where this split has none."""
     exchanges = _exchanges(split, intent)
-    return [_pick(rng, exchanges)] if exchanges else []
+    return [pick(rng, exchanges)] if exchanges else []
 
 
 _EXERCISES: tuple[Callable[[random.Random, Split], Item], ...] = (
     sum_item, function_item, story_qa.story_item,
 )  # fmt: skip
-
-
-def _pick(rng: random.Random, options: Sequence[T]) -> T:
-    return options[int(rng.random() * len(options))]
 
 
 # --- small talk ------------------------------------------------------------------------------
@@ -133,7 +127,9 @@ def _requests(story: Story) -> list[str]:
     form = "편지로 쓴 " if plot.letter else "일기로 쓴 " if plot.me else ""
     tone = "존댓말로 된 " if plot.register == FORMAL else ""
     starring = f"{hero['이']} 나오는"
-    wanted = [about, starring, f"{starring}, {about}", f"{form or tone}{about}"]
+    wanted = [about, f"{form or tone}{about}"]
+    if not plot.me or plot.letter:  # a diary does not name its writer
+        wanted += [starring, f"{starring}, {about}"]
     if not plot.me and plot.arc in _AT_FIRST_PLACE:
         wanted.append(f"{plot.first.word}에서 생긴")
     return [ask.format(want) for want in wanted for ask in _ASKED["ask"]]

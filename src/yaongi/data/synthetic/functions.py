@@ -42,7 +42,7 @@ _ASKS = _WORDS_OF["ask"]
 
 def function_item(rng: random.Random, split: Split) -> Item:
     """A function, a call, and its traced result."""
-    call = draw(lambda r: r.choice(FAMILIES)(r), lambda c: c.key, rng, split)
+    call = draw(rng.choice(FAMILIES), lambda c: c.key, rng, split)
     name = rng.choice(_NAMES)
     ask = rng.choice(_ASKS).format(name=name, call=call.call)
     source = call.source.replace("{f}", name)
@@ -121,23 +121,23 @@ def parity(rng: random.Random) -> Call:
     return _call("parity", source, str(x), [f"{x}%2={x % 2}"], no if x % 2 else yes, yes)
 
 
-def remainder(rng: random.Random) -> Call:
-    """n // a or n % a with n below 50"""
-    n, a, op = int(rng.random() * 50), _digit(rng, 2), rng.choice(("//", "%"))
+def digits(rng: random.Random) -> Call:
+    """n // 10, n % 10, n % 5"""
+    n, (op, a) = 10 + int(rng.random() * 90), rng.choice((("//", 10), ("%", 10), ("%", 5)))
     value = n // a if op == "//" else n % a
     source = f"def {{f}}(n):\n    return n {op} {a}"
-    trace = [f"{a}*{n // a}={a * (n // a)}", f"{n}-{a * (n // a)}={n % a}"]
-    if a * (n // a) >= 10:  # no pair of two-digit numbers here
-        trace = [f"{n}={a}*{n // a}+{n % a}"]
-    return _call("remainder", source, str(n), trace, value, op, a)
+    return _call("digits", source, str(n), [f"{n}{op}{a}={value}"], value, op, a)
 
 
 def count_up(rng: random.Random) -> Call:
-    """total += i for i in range(1, n + 1)"""
-    n = _digit(rng, 1, 6)
-    loop = "for i in range(1, n + 1):\n        total += i"
-    source = f"def {{f}}(n):\n    total = 0\n    {loop}\n    return total"
-    return _call("count_up", source, str(n), _sums(range(1, n + 1)), n * (n + 1) // 2)
+    """total += i for i in range(n)"""
+    n, start = _digit(rng, 2, 6), int(rng.random() * 40)
+    source = (
+        f"def {{f}}(n):\n    total = {start}\n    for i in range(n):\n        total += i\n"
+        "    return total"
+    )
+    trace = [f"i={i} {step}" for i, step in enumerate(_sums(range(n), start))]
+    return _call("count_up", source, str(n), trace, start + n * (n - 1) // 2, start)
 
 
 def repeat_add(rng: random.Random) -> Call:
@@ -147,7 +147,7 @@ def repeat_add(rng: random.Random) -> Call:
         f"def {{f}}(n):\n    total = {start}\n    for i in range(n):\n        total += {k}\n"
         "    return total"
     )
-    trace = _sums([k] * n, start)
+    trace = [f"i={i} {step}" for i, step in enumerate(_sums([k] * n, start))]
     return _call("repeat_add", source, str(n), trace, start + n * k, k, start)
 
 
@@ -173,13 +173,23 @@ def list_sum(rng: random.Random) -> Call:
 
 
 def pick_one(rng: random.Random) -> Call:
-    """max, min, first, last, len"""
+    """First, second, last, how many"""
     items = rng.sample(range(1, 30), _digit(rng, 3, 5))
-    body, value = rng.choice(
-        (("max(a)", max(items)), ("min(a)", min(items)), ("a[0]", items[0]), ("a[-1]", items[-1]),
-         ("a[1]", items[1]), ("len(a)", len(items)))
+    counted = " ".join(str(i + 1) for i in range(len(items)))
+    body, trace, value = rng.choice(
+        (("a[0]", [], items[0]), ("a[-1]", [], items[-1]), ("a[1]", [], items[1]),
+         ("len(a)", [counted], len(items)))
     )  # fmt: skip
-    return _call("pick", f"def {{f}}(a):\n    return {body}", str(items), [], value, body)
+    return _call("pick", f"def {{f}}(a):\n    return {body}", str(items), trace, value, body)
+
+
+def extreme(rng: random.Random) -> Call:
+    """max, min: the best so far at every item"""
+    items = rng.sample(range(10), _digit(rng, 3, 4))
+    which = rng.choice((max, min))
+    trace = [" ".join(str(which(items[: i + 1])) for i in range(len(items)))]
+    source = f"def {{f}}(a):\n    return {which.__name__}(a)"
+    return _call("extreme", source, str(items), trace, which(items), which.__name__)
 
 
 def each(rng: random.Random) -> Call:
@@ -200,15 +210,13 @@ def keep(rng: random.Random) -> Call:
     return _call("keep", source, str(items), trace, [x for x in items if x > k], k)
 
 
-def rearrange(rng: random.Random) -> Call:
-    """reversed, sorted, append, slices"""
-    items = rng.sample(range(1, 10), _digit(rng, 3, 4))
-    k = _digit(rng)
+def slices(rng: random.Random) -> Call:
+    """a + [k], a[1:], a[:2]"""
+    items, k = rng.sample(range(1, 10), _digit(rng, 3, 4)), _digit(rng)
     body, value = rng.choice(
-        (("a[::-1]", items[::-1]), ("sorted(a)", sorted(items)), (f"a + [{k}]", [*items, k]),
-         ("a[1:]", items[1:]), ("a[:2]", items[:2]))
-    )  # fmt: skip
-    return _call("rearrange", f"def {{f}}(a):\n    return {body}", str(items), [], value, body)
+        ((f"a + [{k}]", [*items, k]), ("a[1:]", items[1:]), ("a[:2]", items[:2]))
+    )
+    return _call("slices", f"def {{f}}(a):\n    return {body}", str(items), [], value, body)
 
 
 def glue(rng: random.Random) -> Call:
@@ -221,10 +229,19 @@ def glue(rng: random.Random) -> Call:
 
 
 def again(rng: random.Random) -> Call:
-    """s * n"""
-    word, n = rng.choice(_WORDS), _digit(rng, 2, 4)
+    """s * n, on figures"""
+    text, n = str(int(rng.random() * 100)), _digit(rng, 2, 4)
     source = "def {f}(s, n):\n    return s * n"
-    return _call("again", source, f'"{word}", {n}', [f"{word} {n}번"], word * n)
+    return _call("again", source, f'"{text}", {n}', [" ".join([text] * n)], text * n)
+
+
+def join(rng: random.Random) -> Call:
+    """s + "5", "5" + s, on figures"""
+    text, more = str(int(rng.random() * 1000)), str(_digit(rng, 0))
+    before = rng.random() < 0.5
+    body = f'"{more}" + s' if before else f's + "{more}"'
+    value = more + text if before else text + more
+    return _call("join", f"def {{f}}(s):\n    return {body}", f'"{text}"', [], value, body)
 
 
 def backwards(rng: random.Random) -> Call:
@@ -243,16 +260,18 @@ def word_at(rng: random.Random) -> Call:
 
 
 def is_member(rng: random.Random) -> Call:
-    """x in a"""
+    """x in a: each item until it is found"""
     items, x = rng.sample(range(1, 10), 4), _digit(rng)
+    seen = items[: items.index(x) + 1] if x in items else items
     source = f"def {{f}}(x):\n    return x in {items}"
-    return _call("member", source, str(x), [], x in items, *items)
+    trace = [" ".join(f"{item}=={x} {'참' if item == x else '거짓'}" for item in seen)]
+    return _call("member", source, str(x), trace, x in items, *items)
 
 
 FAMILIES: tuple[Callable[[random.Random], Call], ...] = (
-    linear, shifted, two_arguments, larger, branch, parity, remainder, count_up, repeat_add,
-    count_down, list_sum, pick_one, each, keep, rearrange, glue, again, backwards, word_at,
-    is_member,
+    linear, shifted, two_arguments, larger, branch, parity, digits, count_up, repeat_add,
+    count_down, list_sum, pick_one, extreme, each, keep, slices, glue, join, again, backwards,
+    word_at, is_member,
 )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ class Plot:
         """What holds from the start, for the conditions of lines."""
         holds = {
             "b": self.friend, "newcomer": self.arc == "friend", "me": self.me,
-            "humble": self.me and self.register == POLITE,
+            "diary": self.me and not self.letter, "humble": self.me and self.register == POLITE,
         }  # fmt: skip
         always = {self.hero, self.season, self.part, self.weather}
         return always | {tag for tag, held in holds.items() if held}

@@ -164,13 +164,18 @@ class Teller:
             joins = not joined and after is not None and this.runs_into(after)
             if joins and after is not None and self.rng.random() < JOIN:
                 comma = "," if self.rng.random() < 0.3 else ""
-                told.append(this.ended(pick(self.rng, after.link)) + comma)
+                told.append(this.ended(self._how(this, after)) + comma)
                 joined = True
             else:
                 text = this.ended(self.plot.register)
                 told.append(text if text[-1] in '.?!"' else text + ".")
                 joined = False
         return " ".join(told)
+
+    def _how(self, this: Sentence, after: Sentence) -> int:
+        """The connective: what one did oneself is no cause (-아서) of what one feels."""
+        own = after.link == FELT and this.topic
+        return AND if own else pick(self.rng, after.link)
 
     # --- beats -------------------------------------------------------------------------------
 
@@ -299,6 +304,7 @@ class Teller:
         if self.rng.random() < 0.7 * self.length:
             self._feel(",".join(trouble.feelings))
         self.say(f"{trouble.name}.{self.plot.turn}")
+        del self.scene.verbs["k"]  # what one feels from here on has other causes
         self.scene.tags |= company
         if trouble.name == "rain":
             self.scene.tags -= {"fine", "cloudy"}

@@ -48,6 +48,13 @@ def story_items(rng: random.Random, split: Split) -> list[Item]:
     return [replace(first, question=f"{story.text}\n\n{first.question}"), *more]
 
 
+def repeat_item(rng: random.Random, split: Split) -> Item:
+    """A story to be written down again: the plainest lesson in looking back."""
+    story = draw(_story, lambda s: s.key, rng, split)
+    question = f"{rng.choice(_PARTS['repeat'])}\n\n{story.text}"
+    return Item("repeat", question, story.text, story.text, story.key)
+
+
 @dataclass(frozen=True)
 class ShortStory:
     """Sentences in order."""
@@ -64,7 +71,7 @@ class ShortStory:
     @property
     def text(self) -> str:
         told = [self.sentence(fact) for fact in self.facts]
-        return " ".join([self.distraction, *told] if self.distraction else told)
+        return "\n".join([self.distraction, *told] if self.distraction else told)
 
     def sentence(self, fact: Fact) -> str:
         return fact.told + " " + conjugate(fact.predicate, self.ending) + "."
@@ -104,7 +111,7 @@ def _went(rng: random.Random, who: Person, place: Word) -> Fact:
         verb,
         lambda: (
             (f"{who['은']} 어디에 갔어?", place.text),
-            (f"{place}에 간 사람은 누구야?", who.text),
+            (f"누가 {place}에 {conjugate(verb, '았어')}?", who.text),
         ),
         f"{who}@{place}",
     )
@@ -118,14 +125,13 @@ def _found(rng: random.Random, people: list[Person]) -> list[Fact]:
 def _got(rng: random.Random, who: Person, thing: Word) -> Fact:
     place = rng.choice(_PLACES)
     verb = rng.choice(_PARTS["gets"])
-    past = conjugate(verb, "은")
     told = f"{who['은']} {place}에서 {thing['을']}"
     return Fact(
         told,
         verb,
         lambda: (
             (f"{who['은']} 무엇을 {conjugate(verb, '았어')}?", thing.text),
-            (f"{thing['을']} {past} 사람은 누구야?", who.text),
+            (f"누가 {thing['을']} {conjugate(verb, '았어')}?", who.text),
         ),
         f"{who}:{verb}:{thing}",
     )
@@ -144,7 +150,7 @@ def _felt(rng: random.Random, who: Person, cause: str, feelings: tuple[str, ...]
         feeling,
         lambda: (
             (f"{who['은']} 왜 {conjugate(feeling, '았어')}?", why),
-            (f"{why} {conjugate(feeling, '은')} 사람은 누구야?", who.text),
+            (f"누가 {why} {conjugate(feeling, '았어')}?", who.text),
         ),
         f"{who}!{cause}!{feeling}",
     )
@@ -161,7 +167,6 @@ def _gives(rng: random.Random, people: list[Person]) -> list[Fact]:
 
 def _gave(rng: random.Random, giver: Person, taker: Person, thing: Word) -> Fact:
     verb = rng.choice(_PARTS["gives"])
-    past = conjugate(verb, "은")
     told = f"{giver['은']} {taker['에게']} {thing['을']}"
     return Fact(
         told,
@@ -169,7 +174,7 @@ def _gave(rng: random.Random, giver: Person, taker: Person, thing: Word) -> Fact
         lambda: (
             (f"{giver['은']} 누구에게 {thing['을']} {conjugate(verb, '았어')}?", taker.text),
             (f"{giver['은']} {taker['에게']} 무엇을 {conjugate(verb, '았어')}?", thing.text),
-            (f"{thing['을']} {past} 사람은 누구야?", giver.text),
+            (f"누가 {thing['을']} {conjugate(verb, '았어')}?", giver.text),
         ),
         f"{giver}>{taker}:{thing}",
     )
