@@ -388,10 +388,13 @@ class LM(nn.Module):
         size = self.cfg.vocab_size
         if len(numbers) != size or not all(0 <= n < size for n in numbers):
             raise ShapeError(
-                "canonical ids must be {size} numbers from 0 to {last}; {found} came.",
+                "canonical ids must be {size} numbers from 0 to {last}; {found} came, from {low} "
+                "to {high}.",
                 size=size,
                 last=size - 1,
                 found=len(numbers),
+                low=min(numbers, default="none"),
+                high=max(numbers, default="none"),
             )
         self.ngram_ids.canonical.copy_(torch.tensor(numbers))
 

@@ -352,7 +352,7 @@ def test_bad_settings_are_named(change, message):
 def test_canonical_ids_must_fit():
     with pytest.raises(ShapeError, match=r"60 numbers from 0 to 59; 59 came"):
         engram_model().set_canonical_ids(range(59))
-    with pytest.raises(ShapeError, match=r"60 numbers from 0 to 59"):
+    with pytest.raises(ShapeError, match=r"60 came, from 1 to 60"):
         engram_model().set_canonical_ids(range(1, 61))
     with pytest.raises(ShapeError, match=r"has no engram"):
         model("M").set_canonical_ids(range(60))
