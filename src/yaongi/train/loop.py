@@ -107,6 +107,7 @@ def train_steps(
         factor = cfg.schedule.multiplier(index, steps)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
+            group["warmup"] = cfg.schedule.warmup(index, steps)
         batch = batches.batch(index)
         totals = accumulate(model, batch, objective, cfg.micro_batch, precision, scaler)
         scaler.unscale_(optimizer)
