@@ -5,7 +5,7 @@ seeds. A finished run is one JSON file named by the hash of its settings, so a s
 stopped, or shares an arm with another, never trains anything twice.
 
     python bench/ablate.py --budget                      # the plan and its hours; trains nothing
-    python bench/ablate.py [--studies optimizer engram] [--tokens 1M] [--cpu-hours 6]
+    python bench/ablate.py [--studies optimizer engram] [--tokens 800K] [--cpu-hours 6]
 
 Text comes from a recipe's ``data`` section (below $YAONGI_DATA); results: bench/results/ablate.
 """
@@ -168,9 +168,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description="Small studies on real text.")
     parser.add_argument("--studies", nargs="+", choices=list(STUDIES), default=list(STUDIES))
-    parser.add_argument("--tokens", default="1M", help="of a whole run, at most 3M")
+    parser.add_argument("--tokens", default="800K", help="of a whole run, at most 3M")
     parser.add_argument("--cpu-hours", type=float, default=6.0, help="for all runs in --out")
     parser.add_argument("--budget", action="store_true", help="show plan and hours, then stop")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice by default")
