@@ -1,4 +1,4 @@
-"""Sizes by formula: parameters, FLOPs per token, bytes of decoding state.
+"""Sizes by formula: parameters, FLOPs per token, bytes of activations and of decoding state.
 
 Nothing is built, so a plan for a machine one does not have costs nothing; tests hold the formulas
 against the built modules.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yaongi.model.layer import LayerCount
+from yaongi.model.layer import LayerCount, LayerMemory, Workload
 from yaongi.model.lm import LMConfig
 
 
@@ -57,6 +57,18 @@ def count(cfg: LMConfig) -> Counts:
     total = embedding + head + body
     active = body - sum(c.inactive for c in layers) + embedding  # the head, tied or not
     return Counts(cfg, total, active, active if cfg.tied else active + embedding)
+
+
+def block_params(cfg: LMConfig) -> list[int]:
+    """Parameters of each layer with its norm, in order."""
+    return [c.total + cfg.d_model for c in _layers(cfg, 1)]
+
+
+def block_memory(cfg: LMConfig, work: Workload) -> list[LayerMemory]:
+    """Activations of each layer with its norm, which keeps the stream before the layer."""
+    stream = work.tokens * cfg.d_model * work.width
+    parts = [cfg.settings(k).memory(cfg.d_model, work) for k in cfg.layers]
+    return [LayerMemory(p.kept + stream, p.scratch + 2 * stream) for p in parts]
 
 
 def _layers(cfg: LMConfig, context: int, cache_bytes: int = 2) -> list[LayerCount]:
