@@ -16,6 +16,8 @@ SETTINGS = {
     "moe": {"n_experts": 5, "top_k": 2, "d_ff": 11, "d_shared": 9, "scale": 2.5, "balance": 0.01},
 }
 NANO_LIKE = "ME*EM-"
+ENGRAM = {"layers": [1, 3], "heads": 2, "head_dim": 5, "rows": 30,
+          "modules": {3: {"orders": [2, 4], "heads": 3, "rows": 40}}}  # fmt: skip
 PATTERNS = ["M", "*", "-", "E", "R", "(*-)x2", "(*E)x2", "Mx3", NANO_LIKE, "MR*"]
 
 
@@ -30,6 +32,18 @@ def config(pattern: str, **changes) -> LMConfig:
 def model(pattern: str, **changes) -> LM:
     """An initialised model in training mode."""
     return LM(config(pattern, **changes))
+
+
+def engram_model(pattern: str = NANO_LIKE, **changes) -> LM:
+    """A model with two Engrams whose memories, convolutions and canonical ids all matter."""
+    lm = model(pattern, **{"engram": ENGRAM, **changes})
+    lm.set_canonical_ids([i // 2 for i in range(VOCAB)])
+    for engram in lm.engrams().values():
+        torch.nn.init.normal_(engram.conv, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.normal_(
+            engram.table.weight, std=3, generator=torch.Generator().manual_seed(2)
+        )
+    return lm
 
 
 def tokens(batch: int, length: int, seed: int = 0) -> torch.Tensor:

@@ -33,6 +33,7 @@ def load(
     device: str = "auto",
     dtype: Literal["auto", "fp32", "bf16"] = "auto",
     context_len: int | None = None,
+    tables_on_host: bool = False,
 ) -> Model:
     """Open a model: an artifact of ``pretrain`` or ``sft``, or a plain model folder.
 
@@ -43,6 +44,8 @@ def load(
         dtype: of the weights while running; ``auto`` is bf16 on CUDA and fp32 elsewhere.
         context_len: the longest sequence, prompt included; None takes the length the model was
             trained on (no limit when the folder does not say).
+        tables_on_host: leave the n-gram tables of a model with Engram in host memory; only the
+            rows a text needs go to the device.
     Raises:
         ArtifactError: not a model folder, or a damaged one; the message names the file.
         CapabilityError: the device is not there.
@@ -50,7 +53,13 @@ def load(
     path = Path(path)
     trained_len = _check_folder(path)
     where = choose_device(device)
-    lm = load_model(path, dtype=_dtype(dtype, where), device=where, verify=True)
+    lm = load_model(
+        path,
+        dtype=_dtype(dtype, where),
+        device=where,
+        verify=True,
+        tables_on_host=tables_on_host,
+    )
     tokenizer = Tokenizer.load(path) if (path / TOKENIZER).is_file() else None
     return Model(lm, tokenizer, context_len=context_len or trained_len)
 

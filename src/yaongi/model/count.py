@@ -18,8 +18,8 @@ class Counts:
 
     Attributes:
         params_total: every parameter once.
-        params_active: what one token multiplies: all but the input embedding's lookup and the
-            experts not chosen. A tied head counts once, as the head.
+        params_active: what one token multiplies: all but the input embedding's lookup, the rows
+            of Engram's tables and the experts not chosen. A tied head counts once, as the head.
         params_active_with_embedding: the same and the input embedding.
     """
 
@@ -35,7 +35,7 @@ class Counts:
         has no parameters: causal attention scores at half the square, and the scan as the
         recurrence (Kaplan et al. 2020, arXiv:2001.08361, appendix; recomputation not counted).
         """
-        mixing = sum(c.mixing_flops for c in _layers(self.cfg, seq_len))
+        mixing = sum(c.mixing_flops for c in [*_layers(self.cfg, seq_len), *_engrams(self.cfg)])
         return 6.0 * self.params_active + 3.0 * mixing
 
     def state_bytes(self, context: int, batch: int = 1, cache_bytes: int = 2) -> int:
@@ -45,17 +45,21 @@ class Counts:
             cache_bytes: of each number in the KV cache and convolution windows; the scan's state
                 is always float32.
         """
-        return batch * sum(c.state_bytes for c in _layers(self.cfg, context, cache_bytes))
+        parts = [*_layers(self.cfg, context, cache_bytes), *_engrams(self.cfg, cache_bytes)]
+        tokens = 8 * self.cfg.engram.tail if self.cfg.engram else 0  # past token numbers, int64
+        return batch * (sum(c.state_bytes for c in parts) + tokens)
 
 
 def count(cfg: LMConfig) -> Counts:
     """The sizes of a model."""
-    layers = _layers(cfg, 1)
+    layers, engrams = _layers(cfg, 1), _engrams(cfg)
     embedding = cfg.vocab_size * cfg.d_model
     head = 0 if cfg.tied else embedding
     body = sum(c.total + cfg.d_model for c in layers) + cfg.d_model  # each layer's norm, the last
+    body += sum(c.total for c in engrams)
     total = embedding + head + body
-    active = body - sum(c.inactive for c in layers) + embedding  # the head, tied or not
+    inactive = sum(c.inactive for c in [*layers, *engrams])
+    active = body - inactive + embedding  # the head, tied or not
     return Counts(cfg, total, active, active if cfg.tied else active + embedding)
 
 
@@ -73,3 +77,7 @@ def block_memory(cfg: LMConfig, work: Workload) -> list[LayerMemory]:
 
 def _layers(cfg: LMConfig, context: int, cache_bytes: int = 2) -> list[LayerCount]:
     return [cfg.settings(k).count(cfg.d_model, context, cache_bytes) for k in cfg.layers]
+
+
+def _engrams(cfg: LMConfig, cache_bytes: int = 2) -> list[LayerCount]:
+    return cfg.engram.counts(cfg.d_model, cache_bytes) if cfg.engram else []

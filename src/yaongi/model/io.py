@@ -64,6 +64,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: str | torch.device = "cpu",
     verify: bool = False,
+    tables_on_host: bool = False,
 ) -> LM:
     """Load a model for inference or further training, in eval mode.
 
@@ -71,6 +72,7 @@ def load_model(
         dtype: of the weights; None keeps what was saved. What must be exact (decay rates, step
             biases, router biases) stays float32.
         verify: also compare every file with the hashes of the folder's manifest.
+        tables_on_host: leave Engram's tables in host memory whatever the device.
 
     Raises:
         CheckpointError: a file is missing or damaged, or a tensor is missing, unknown, or of
@@ -88,6 +90,10 @@ def load_model(
         own = model.state_dict()
         tensors = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
     model.load_state_dict(tensors, assign=True)
+    for layer, engram in model.engrams().items():
+        engram.check(f"{folder / WEIGHTS}: layers.{layer}.engram")
+    if tables_on_host:
+        model.keep_tables_on_host()
     return model.to(device).eval()
 
 

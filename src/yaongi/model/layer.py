@@ -254,7 +254,7 @@ class InitStreams:
     def normal(self, name: str, weight: Tensor, std: float) -> None:
         """Fill with N(0, std)."""
         draw = torch.randn(weight.shape, generator=self._generator(name))
-        _fill(weight, draw * std)
+        _fill(weight, draw.mul_(std))
 
     def uniform(self, name: str, weight: Tensor, low: float, high: float) -> Tensor:
         """Fill with U(low, high)."""

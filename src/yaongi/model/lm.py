@@ -7,7 +7,7 @@ class spells Llama, Qwen3, Mamba-2 and Nemotron 3 Nano.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -20,6 +20,7 @@ from torch.utils import checkpoint as checkpointing
 from yaongi.core.config import Config
 from yaongi.core.errors import ConfigError, ShapeError
 from yaongi.model.attention import AttentionConfig
+from yaongi.model.engram import Engram, EngramConfig, NgramIds, Recall, recall
 from yaongi.model.feedforward import MLPConfig
 from yaongi.model.layer import (
     LAYER_KINDS,
@@ -48,6 +49,7 @@ class LMConfig(Config):
         tied: the unembedding is the embedding.
         init_std: of matrices; those writing to the residual get init_std / sqrt(2 layers).
         letters: further letters, each with a kind: ``{R: {kind: "my_module:MyLayer", ...}}``.
+        engram: memories of n-grams before some of the layers; None for none.
     """
 
     vocab_size: int = Field(gt=0)
@@ -61,6 +63,7 @@ class LMConfig(Config):
     mlp: MLPConfig | None = None
     moe: MoEConfig | None = None
     letters: dict[str, AnyLayer] = Field(default_factory=dict)
+    engram: EngramConfig | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> LMConfig:
@@ -81,6 +84,11 @@ class LMConfig(Config):
                 settings.check(self.d_model)
             except ValueError as error:
                 raise ValueError(f"{BUILT_IN.get(letter, f'letters.{letter}')}: {error}") from error
+        if self.engram is not None and max(self.engram.layers) >= self.n_layers:
+            raise ValueError(
+                f"engram.layers: there is no layer {max(self.engram.layers)}; "
+                f"the pattern has 0 to {self.n_layers - 1}"
+            )
         return self
 
     @property
@@ -122,12 +130,14 @@ class State:
         length: tokens so far, the same for every row. Rows of unequal length are padded on the
             left, the padding as a document of its own (``doc_ids``), which no layer looks into.
         doc_ids: (B,length) when documents were given, else None.
+        numbers: (B,tail) of the last tokens, see ``engram.NgramIds``; None without Engram.
     """
 
     layers: list[Any]
     max_len: int
     length: int = 0
     doc_ids: Tensor | None = None
+    numbers: Tensor | None = None
 
 
 @dataclass
@@ -140,16 +150,37 @@ class Output:
 
 
 class Block(nn.Module):
-    """``x + mixer(norm(x))``."""
+    """``x + mixer(norm(x))``, and before it ``x + engram(x)`` where there is one.
 
-    def __init__(self, mixer: Layer, d_model: int, norm_eps: float) -> None:
+    The state of a block with Engram is the pair (convolution window, state of the mixer).
+    """
+
+    def __init__(
+        self, mixer: Layer, d_model: int, norm_eps: float, engram: Engram | None = None
+    ) -> None:
         super().__init__()
+        self.engram = engram
         self.norm = RMSNorm(d_model, norm_eps)
         self.mixer = mixer
 
-    def forward(self, x: Tensor, ctx: Context, state: Any) -> tuple[Tensor, Any, LayerAux | None]:
+    def forward(
+        self, x: Tensor, ctx: Context, state: Any, memory: Tensor | None
+    ) -> tuple[Tensor, Any, LayerAux | None]:
+        if self.engram is None or memory is None:
+            y, state, aux = self.mixer(self.norm(x, ctx.kernels), ctx, state)
+            return x + y, state, aux
+        window, state = (None, None) if state is None else state
+        found, window = self.engram(x, memory, ctx, window)
+        x = x + found
         y, state, aux = self.mixer(self.norm(x, ctx.kernels), ctx, state)
-        return x + y, state, aux
+        return x + y, None if window is None else (window, state), aux
+
+    def init_state(self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device) -> Any:
+        """The state before the first token."""
+        state = self.mixer.init_state(batch, max_len, dtype, device)
+        if self.engram is None:
+            return state
+        return self.engram.init_window(batch, dtype, device), state
 
 
 class LM(nn.Module):
@@ -168,10 +199,17 @@ class LM(nn.Module):
         self.kernel_choices = dict(kernels or {})
         table = torch.empty(cfg.vocab_size, cfg.d_model)
         self.embeddings = nn.Embedding(cfg.vocab_size, cfg.d_model, _weight=table)
+        engrams = _engrams(cfg)
         self.layers = nn.ModuleList(
-            Block(cfg.settings(k).build(cfg.d_model, cfg.norm_eps), cfg.d_model, cfg.norm_eps)
-            for k in cfg.layers
+            Block(
+                cfg.settings(k).build(cfg.d_model, cfg.norm_eps),
+                cfg.d_model,
+                cfg.norm_eps,
+                engrams.get(i),
+            )
+            for i, k in enumerate(cfg.layers)
         )
+        self.ngram_ids = NgramIds(cfg.vocab_size, cfg.engram.tail) if cfg.engram else None
         self.norm_f = RMSNorm(cfg.d_model, cfg.norm_eps)
         self.lm_head = None if cfg.tied else Linear(cfg.d_model, cfg.vocab_size)
         self.kernels = pick_kernels(self.device, self.kernel_choices)
@@ -220,25 +258,48 @@ class LM(nn.Module):
         if torch.is_autocast_enabled(device_type):
             dtype = torch.get_autocast_dtype(device_type)
             guard = torch.autocast(device_type, enabled=False)
+        ctx, after = self._context(ids, doc_ids, state)
+        memories = self._recall(ids, ctx, state, after, dtype)
         with guard:
-            return self._run(ids, doc_ids, state, checkpoint, dtype)
+            return self._run(ids, ctx, state, after, memories, checkpoint, dtype)
+
+    def _recall(
+        self,
+        ids: Tensor,
+        ctx: Context,
+        state: State | None,
+        after: State | None,
+        dtype: torch.dtype,
+    ) -> Mapping[int, Recall | Tensor]:
+        """Begin reading the n-gram tables, by layer; the ids say all that is needed."""
+        if self.ngram_ids is None:
+            return {}
+        tail = self.ngram_ids.tail
+        numbers = self.ngram_ids(ids, None if state is None else state.numbers)
+        if after is not None:
+            after.numbers = numbers[:, numbers.shape[1] - tail :]
+        compiling = torch.compiler.is_compiling()
+        return recall(self.engrams(), numbers, ctx.docs_from(tail), tail, dtype, wait=compiling)
 
     def _run(
         self,
         ids: Tensor,
-        doc_ids: Tensor | None,
+        ctx: Context,
         state: State | None,
+        after: State | None,
+        memories: Mapping[int, Recall | Tensor],
         checkpoint: bool | Container[int],
         dtype: torch.dtype,
     ) -> Output:
-        ctx, after = self._context(ids, doc_ids, state)
         x = F.embedding(ids, self.embeddings.weight).to(dtype)
         losses: list[Tensor] = []
         aux = Aux(torch.zeros((), device=ids.device))
         for i, block in enumerate(self.layers):
             own = None if state is None else state.layers[i]
             again = checkpoint is True or (checkpoint is not False and i in checkpoint)
-            x, own, extra = (_recomputed if again else _kept)(block, x, ctx, own)
+            memory = memories.get(i)
+            memory = memory.wait() if isinstance(memory, Recall) else memory
+            x, own, extra = (_recomputed if again else _kept)(block, x, ctx, own, memory)
             if after is not None:
                 after.layers[i] = own
             if extra is not None and extra.loss is not None:
@@ -300,23 +361,66 @@ class LM(nn.Module):
     ) -> State:
         """The state before the first token, with room for ``max_len`` tokens."""
         dtype, device = dtype or self.embeddings.weight.dtype, device or self.device
-        mixers = self.mixers()
-        return State([m.init_state(batch, max_len, dtype, device) for m in mixers], max_len)
+        layers = [block.init_state(batch, max_len, dtype, device) for block in self._blocks()]
+        numbers = self.ngram_ids.start(batch, device) if self.ngram_ids is not None else None
+        return State(layers, max_len, numbers=numbers)
 
     def mixers(self) -> list[Layer]:
         """The layers, without their norms and residuals."""
-        return [block.mixer for block in self.layers]  # type: ignore[misc]
+        return [block.mixer for block in self._blocks()]
+
+    def engrams(self) -> dict[int, Engram]:
+        """layer -> the Engram before it, where there is one."""
+        return {i: b.engram for i, b in enumerate(self._blocks()) if b.engram is not None}
+
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.layers))
+
+    def set_canonical_ids(self, numbers: Sequence[int]) -> None:
+        """Tell Engram which ids mean the same: one number per id, see ``text.canonical``.
+
+        Raises:
+            ShapeError: there is no Engram, or not one number below V for every id.
+        """
+        if self.ngram_ids is None:
+            raise ShapeError("This model has no engram, so it needs no canonical ids.")
+        size = self.cfg.vocab_size
+        if len(numbers) != size or not all(0 <= n < size for n in numbers):
+            raise ShapeError(
+                "canonical ids must be {size} numbers from 0 to {last}; {found} came.",
+                size=size,
+                last=size - 1,
+                found=len(numbers),
+            )
+        self.ngram_ids.canonical.copy_(torch.tensor(numbers))
+
+    def keep_tables_on_host(self) -> None:
+        """Leave the n-gram tables in host memory when the model moves to a GPU.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if not self.engrams():
+            raise ConfigError(
+                "tables_on_host is about the tables of Engram, and this model has none: remove it."
+            )
+        for engram in self.engrams().values():
+            engram.table.keep_on_host()
 
     def init_weights(self, seed: int) -> None:
         """Fill every weight from ``seed``: the same numbers on every device."""
         streams = InitStreams(seed)
+        if self.ngram_ids is not None:
+            self.ngram_ids.reset()
         std = self.cfg.init_std
         streams.normal("embeddings", self.embeddings.weight, std)
         if self.lm_head is not None:
             streams.normal("lm_head", self.lm_head.weight, std)
         out_std = std / (2 * self.cfg.n_layers) ** 0.5
-        for i, mixer in enumerate(self.mixers()):
-            mixer.init_weights(streams.child(f"layers.{i}"), std, out_std)
+        for i, block in enumerate(self._blocks()):
+            block.mixer.init_weights(streams.child(f"layers.{i}"), std, out_std)
+            if block.engram is not None:
+                block.engram.init_weights(streams.child(f"layers.{i}.engram"), std, out_std)
 
     def after_step(self, expert_counts: Mapping[int, Tensor]) -> None:
         """Let the routers adjust to the counts of a whole optimizer step (all micro-batches)."""
@@ -324,20 +428,32 @@ class LM(nn.Module):
             self.mixers()[i].after_step(counts)
 
 
+def _engrams(cfg: LMConfig) -> dict[int, Engram]:
+    if cfg.engram is None:
+        return {}
+    sizes: dict[str, Any] = {
+        "vocab_size": cfg.vocab_size,
+        "d_model": cfg.d_model,
+        "norm_eps": cfg.norm_eps,
+    }
+    rows = cfg.engram.table_rows()
+    return {i: Engram(cfg.engram.at(i), i, rows[i], **sizes) for i in cfg.engram.layers}
+
+
 def _kept(
-    block: nn.Module, x: Tensor, ctx: Context, state: Any
+    block: nn.Module, x: Tensor, ctx: Context, state: Any, memory: Tensor | None
 ) -> tuple[Tensor, Any, LayerAux | None]:
-    return block(x, ctx, state)
+    return block(x, ctx, state, memory)
 
 
 _checkpoint: Any = cast(Any, checkpointing).checkpoint
 
 
 def _recomputed(
-    block: nn.Module, x: Tensor, ctx: Context, state: Any
+    block: nn.Module, x: Tensor, ctx: Context, state: Any, memory: Tensor | None
 ) -> tuple[Tensor, Any, LayerAux | None]:
     """The same, its activations recomputed in the backward pass instead of kept."""
-    return _checkpoint(block, x, ctx, state, use_reentrant=False)
+    return _checkpoint(block, x, ctx, state, memory, use_reentrant=False)
 
 
 def _one_document(doc_ids: Tensor) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor
 from yaongi.core.config import Config
 from yaongi.core.errors import DataError, NumericsError
 from yaongi.model.lm import LM
+from yaongi.train.gradients import clip_gradients, merge_sparse
 from yaongi.train.objectives import NumpyBatch, Objective, to_device
 from yaongi.train.precision import Precision
 from yaongi.train.schedule import WSD, ScheduleChoice
@@ -110,7 +111,7 @@ def train_steps(
         batch = batches.batch(index)
         totals = accumulate(model, batch, objective, cfg.micro_batch, precision, scaler)
         scaler.unscale_(optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.clip))
+        norm = clip_gradients(model.parameters(), cfg.clip)
         _stop_unless_finite(index + 1, totals.loss, norm, scaler, last_good)
         scaler.step(optimizer)
         scaler.update()
@@ -161,6 +162,7 @@ def accumulate(
             loss = sums.nll / weight
             total = loss + sums.aux * share
         scaler.scale(total).backward()
+        merge_sparse(model.parameters())
         losses.append(loss.detach())
         _add(counts, sums.counts, 1)
         _add(metrics, sums.metrics, share)

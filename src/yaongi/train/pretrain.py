@@ -25,6 +25,8 @@ from yaongi.model.count import count
 from yaongi.model.io import save_model
 from yaongi.model.lm import LM, LMConfig
 from yaongi.model.presets import preset
+from yaongi.text.canonical import canonical_ids
+from yaongi.text.tokenizer import Tokenizer
 from yaongi.train.loop import Step
 from yaongi.train.objectives import next_token
 from yaongi.train.run import Probes, TrainConfig, finish, recover, run_training
@@ -94,6 +96,9 @@ def pretrain(
         recover(work)
         model = LM(cfg.model)
         model.init_weights(seeds.split("init").int63)
+        if cfg.model.engram is not None:
+            words = Tokenizer.load(tokenizer.path)
+            model.set_canonical_ids(canonical_ids(words, cfg.model.vocab_size))
         run = run_training(model, batches, next_token, cfg, work, probes=probes, on_step=on_step)
         save_model(model, work.path)
         copy_tokenizer(tokenizer, work.path)

@@ -36,6 +36,7 @@ from yaongi.train import checkpoint as ckpt
 from yaongi.train.loop import Batches, LoopConfig, Step, train_steps
 from yaongi.train.objectives import Objective
 from yaongi.train.optim import OptimizerChoice
+from yaongi.train.optim.build import build_optimizer
 from yaongi.train.optim.muon import Muon
 from yaongi.train.precision import (
     CompileChoice,
@@ -80,6 +81,7 @@ class TrainConfig(LoopConfig):
             steps by timing a few on the first start, and once more before the learning rate
             begins to fall; a resumed run keeps that number.
         checkpoint_activations: recompute layers in the backward pass: less memory, more time.
+        tables_on_host: leave Engram's tables, their moments included, in host memory.
         log_every, eval_every: in steps; the last step is always logged and evaluated.
         save_s: time between checkpoints.
         keep: newest checkpoints to keep, besides the best.
@@ -96,6 +98,7 @@ class TrainConfig(LoopConfig):
     compile: CompileChoice = "auto"
     device: str = "auto"
     checkpoint_activations: bool = False
+    tables_on_host: bool = False
     threads: Annotated[int, Field(gt=0)] | None = None
     log_every: Annotated[int, Field(gt=0)] = 10
     eval_every: Annotated[int, Field(ge=0)] = 0
@@ -211,6 +214,8 @@ class _Run:
         self.objective = partial(objective, checkpoint=cfg.checkpoint_activations)
         self.root = work.path / "checkpoints"
         self.device = choose_device(cfg.device)
+        if cfg.tables_on_host:
+            model.keep_tables_on_host()
         self.model = model.to(self.device)
         self.progress = Progress(ckpt.machine_facts(self.device))
 
@@ -248,7 +253,7 @@ class _Run:
     def _build(self) -> None:
         """What steps need: the model as it runs, a new optimizer, a new loss scaler."""
         self.runner = cast(LM, torch.compile(self.model)) if self.compiled else self.model
-        self.optimizer = self.cfg.optimizer.build(self.model)
+        self.optimizer = build_optimizer(self.cfg.optimizer, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
 
     def _expected_s(self, steps: int | None) -> float:

@@ -23,6 +23,9 @@ class Role(StrEnum):
     MATRIX = "matrix"
     VECTOR = "vector"
     """Norms, biases, per-head scalars, convolutions and routers: never decayed, never Muon."""
+    TABLE = "table"
+    """Looked up by hash, with sparse gradients; ``optim.build`` takes them out of every optimizer
+    and gives them row-wise Adam."""
 
 
 @dataclass(frozen=True)
