@@ -108,6 +108,7 @@ def train_steps(
         factor = cfg.schedule.multiplier(index, steps)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
+            group["warmup"] = cfg.schedule.warmup(index, steps)
         batch = batches.batch(index)
         totals = accumulate(model, batch, objective, cfg.micro_batch, precision, scaler)
         scaler.unscale_(optimizer)
@@ -177,16 +178,28 @@ def _add(sums: dict[Any, Tensor], parts: Mapping[Any, Tensor], factor: float) ->
 
 
 def expert_load(counts: Mapping[int, Tensor]) -> dict[str, float]:
-    """How evenly tokens reach the experts, over all MoE layers; empty without any.
+    """How evenly tokens reach the experts; empty without any.
 
-    ``expert_load_max``: the busiest expert's tokens over its layer's mean (1 is even).
-    ``experts_idle``: share of experts that got no token.
+    For each MoE layer i: ``expert_load_max/i``, the busiest expert's tokens over the mean (1 is
+    even), and ``expert_entropy/i``, the entropy of the load over that of an even one (1 is even,
+    0 is one expert alone). Over all layers: ``expert_load_max``, the worst of them, and
+    ``experts_idle``, the share of experts that got no token.
     """
     if not counts:
         return {}
-    busiest = [float(c.max() / c.float().mean()) for c in counts.values()]
-    idle = torch.cat([c.flatten() == 0 for c in counts.values()])
-    return {"expert_load_max": max(busiest), "experts_idle": float(idle.float().mean())}
+    loads = {i: c.double().cpu().flatten() for i, c in counts.items()}
+    busiest = {f"expert_load_max/{i}": float(n.max() / n.mean()) for i, n in loads.items()}
+    entropy = {f"expert_entropy/{i}": _evenness(n) for i, n in loads.items()}
+    idle = torch.cat([n == 0 for n in loads.values()])
+    whole = {"expert_load_max": max(busiest.values()), "experts_idle": float(idle.double().mean())}
+    return {**whole, **busiest, **entropy}
+
+
+def _evenness(load: Tensor) -> float:
+    """Entropy of ``load`` (E,) relative to log E."""
+    share = load / load.sum()
+    entropy = -float(torch.special.xlogy(share, share).sum())
+    return entropy / math.log(len(load)) if len(load) > 1 else 1.0
 
 
 def _stop_unless_finite(

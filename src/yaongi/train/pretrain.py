@@ -56,6 +56,14 @@ class PretrainConfig(TrainConfig):
             raise ValueError("give a budget: steps, tokens or minutes")
         return self
 
+    @model_validator(mode="after")
+    def _optimizer_fits(self) -> PretrainConfig:
+        try:
+            self.optimizer.check(self.model)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
 
 def pretrain(
     cfg: PretrainConfig,

@@ -91,3 +91,14 @@ def test_no_shared_expert():
     lm = moe(d_shared=0)
     assert lm(tokens(1, 5)).hidden.shape == (1, 5, 22)
     assert not any("shared" in name for name, _ in lm.named_parameters())
+
+
+def test_the_router_stays_in_float32_where_the_rest_is_narrow():
+    lm, seen = moe(), []
+    lm.mixers()[0].gate.register_forward_hook(lambda gate, args, out: seen.append((*args, out)))
+    with torch.autocast("cpu", torch.bfloat16):
+        lm(tokens(2, 9))
+    (x, scores), weight = seen[0], lm.mixers()[0].gate.weight
+    assert x.dtype == torch.bfloat16 and scores.dtype == torch.float32
+    exact = (x.double() @ weight.double().T).sigmoid()
+    torch.testing.assert_close(scores.double(), exact, rtol=0, atol=1e-6)

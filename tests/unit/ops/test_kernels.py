@@ -7,14 +7,17 @@ kernel that reads what it never wrote fails.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from yaongi.ops.attention import ATTENTION
 from yaongi.ops.conv1d import CONV1D
 from yaongi.ops.moe import EXPERTS
 from yaongi.ops.moe.grouped import experts_grouped
+from yaongi.ops.moe.sorted import experts_sorted
 from yaongi.ops.norm import GATED_RMS_NORM, RMS_NORM
 from yaongi.ops.ssd import SSD_OP
 
@@ -74,13 +77,13 @@ def attend(queries, keys, *, heads=(4, 2), masked=False):
     return q, k, v, mask, queries == keys
 
 
-def experts(tokens, count, k, *, gated=False, favourite=False):
+def experts(tokens, count, k, *, width=6, gated=False, favourite=False):
     scores = torch.rand(tokens, count, generator=torch.Generator().manual_seed(tokens))
     if favourite:  # the others get nothing
         scores[:, :k] += 10
-    gate = rand(count, 12, 6) if gated else None
-    return (rand(tokens, 6), scores.topk(k).indices, rand(tokens, k), rand(count, 12, 6),
-            rand(count, 6, 12), gate)  # fmt: skip
+    gate = rand(count, 12, width) if gated else None
+    return (rand(tokens, width), scores.topk(k).indices, rand(tokens, k), rand(count, 12, width),
+            rand(count, width, 12), gate)  # fmt: skip
 
 
 CASES = {
@@ -190,6 +193,43 @@ def test_grouped_experts_equal_the_reference():
             found, outputs_and_gradients(reference_of(EXPERTS), inputs), strict=True
         ):
             torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+class Calls(TorchDispatchMode):
+    """Every operator called, with its arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.made.append((func.overloadpacket.__name__, args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def calls(run, tokens):
+    inputs = experts(tokens, 4, 2, width=8, gated=True)  # strides of 16 bytes
+    with Calls() as seen:
+        outputs_and_gradients(run, inputs)
+    return seen.made
+
+
+@pytest.mark.parametrize("run", [experts_sorted, experts_grouped])
+def test_experts_add_nothing_by_scattering(run):
+    """Scattered adds sum in the order threads happen to arrive; gathers do not."""
+    adds = ("index_add", "scatter_add", "scatter_reduce", "embedding_dense_backward")
+    for name, args, kwargs in calls(run, 40):
+        assert not name.startswith(adds), name
+        accumulates = name.strip("_").startswith("index_put") and (
+            kwargs.get("accumulate") or args[3:] == (True,)
+        )
+        assert not accumulates
+
+
+def test_experts_take_a_few_products_each_however_many_tokens():
+    few, many = (Counter(name for name, _, _ in calls(experts_sorted, n)) for n in (20, 400))
+    assert many["mm"] <= 4 * (3 + 5)  # 4 experts: 3 products forward, 5 or 6 backward
+    assert many == few
 
 
 def test_scan_resets_are_the_same_as_separate_calls():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -17,6 +18,7 @@ from yaongi.model.lm import LM, LMConfig
 from yaongi.train.loop import LoopConfig, Step, accumulate, expert_load, train_steps
 from yaongi.train.objectives import Sums, next_token
 from yaongi.train.optim.adamw import AdamW
+from yaongi.train.optim.muon import Muon
 from yaongi.train.precision import Precision, choose_precision
 from yaongi.train.schedule import WSD
 
@@ -96,7 +98,8 @@ def test_learns_and_reports():
     steps = list(run(model, 12))
     assert [s.index for s in steps] == list(range(1, 13))
     assert steps[-1].last and not steps[-2].last
-    assert {"lr", "grad_norm", "expert_load_max", "experts_idle"} <= set(steps[0].metrics)
+    load = {"expert_load_max", "experts_idle", "expert_load_max/3", "expert_entropy/3"}
+    assert {"lr", "grad_norm", *load} <= set(steps[0].metrics)
     assert steps[0].tokens == 6 * 24
     assert all(s.seconds > 0 for s in steps)
 
@@ -119,13 +122,18 @@ def test_gradients_are_clipped_together():
     assert losses[1e6][0] == pytest.approx(losses[1e6][1], rel=1e-4)
 
 
-def test_router_bias_moves_once_per_step_by_the_counts_of_all_micro_batches():
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_router_bias_moves_once_per_step_by_the_counts_of_all_micro_batches(checkpoint):
     model = hybrid()
     before = model.layers[3].mixer.gate.e_score_correction_bias.clone()
     cfg = CONSTANT.model_copy(update={"micro_batch": 1})
-    next(run(model, 1, cfg=cfg))
+    objective = partial(next_token, checkpoint=checkpoint)
+    optimizer = AdamW().build(model)
+    batches = RandomBatches()
+    step = next(train_steps(model, optimizer, batches, objective, cfg, steps=1, precision=FP32))
     whole, _ = gradients(None)
     counts = whole.counts[3]
+    assert {k: step.metrics[k] for k in expert_load(whole.counts)} == expert_load(whole.counts)
     rate = model.cfg.moe.bias_rate
     expected = before + rate * torch.sign(counts.float().mean() - counts)
     assert torch.allclose(model.layers[3].mixer.gate.e_score_correction_bias, expected)
@@ -230,8 +238,28 @@ def test_due_counts_steps_and_the_last_is_always_due():
 def test_expert_load_of_even_and_lopsided_layers():
     assert expert_load({}) == {}
     even, lopsided = torch.tensor([5, 5, 5, 5]), torch.tensor([0, 0, 10, 30])
-    assert expert_load({1: even}) == {"expert_load_max": 1.0, "experts_idle": 0.0}
-    assert expert_load({1: even, 3: lopsided}) == {"expert_load_max": 3.0, "experts_idle": 0.25}
+    assert expert_load({1: even}) == {
+        "expert_load_max": 1.0,
+        "experts_idle": 0.0,
+        "expert_load_max/1": 1.0,
+        "expert_entropy/1": pytest.approx(1.0),
+    }
+    both = expert_load({1: even, 3: lopsided})
+    assert (both["expert_load_max"], both["experts_idle"]) == (3.0, 0.25)
+    assert (both["expert_load_max/1"], both["expert_load_max/3"]) == (1.0, 3.0)
+    expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(4)
+    assert both["expert_entropy/3"] == pytest.approx(expected)
+    assert expert_load({0: torch.tensor([0, 7])})["expert_entropy/0"] == 0
+    assert expert_load({0: torch.tensor([7])})["expert_entropy/0"] == 1
+
+
+def test_momentum_warms_up_with_the_learning_rate():
+    model = hybrid()
+    optimizer = Muon(momentum=0.95).build(model)
+    cfg = LoopConfig(schedule=WSD(warmup_fraction=0.5, decay_fraction=0))
+    steps = train_steps(model, optimizer, RandomBatches(), next_token, cfg, steps=4, precision=FP32)
+    seen = [optimizer.param_groups[0]["warmup"] for _ in steps]
+    assert seen == pytest.approx([min(1, (i + 1) / 3) for i in range(4)])
 
 
 def test_the_schedule_sets_every_group():

@@ -74,6 +74,12 @@ def test_the_folder_is_a_complete_model(whole, inputs):
     assert losses(whole.path)[-1][1] < losses(whole.path)[0][1]
 
 
+def test_the_log_tells_the_load_of_every_layer_with_experts(whole):
+    for line in read_metrics(whole.path):
+        assert 1 <= line["expert_load_max/3"] == line["expert_load_max"] <= 4
+        assert 0 < line["expert_entropy/3"] <= 1
+
+
 @pytest.mark.parametrize("stop_after", [1, 4, 7])
 def test_a_stopped_run_continues_bit_for_bit(inputs, whole, tmp_path, stop_after):
     out = tmp_path / "base"

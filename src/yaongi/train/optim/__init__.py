@@ -1,7 +1,9 @@
 """Optimizers by name: a Config with ``build(model) -> torch.optim.Optimizer``.
 
 A plug-in is such a class in any module: ``optimizer: {kind: "my_module:Lion", lr: 1e-4}``. The
-loop only needs ``param_groups`` with an ``lr`` and a ``state_dict`` of tensors and numbers.
+loop only needs ``param_groups`` with an ``lr`` and a ``state_dict`` of tensors and numbers; before
+each step it writes into every group ``lr`` and ``warmup``, which rises from 0 to 1 with the
+schedule's warmup.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pydantic import Field
 from torch import nn
 
 from yaongi.core.config import Config, Registry
+from yaongi.model.lm import LMConfig
 
 
 class OptimizerConfig(Config):
@@ -20,6 +23,9 @@ class OptimizerConfig(Config):
 
     kind: str = "muon"
     lr: Annotated[float, Field(gt=0)] = 1e-3
+
+    def check(self, model: LMConfig) -> None:
+        """Raise ConfigError when the settings do not fit a model of this shape."""
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer over all trainable parameters of ``model``."""
@@ -29,6 +35,10 @@ class OptimizerConfig(Config):
 OPTIMIZERS = Registry(
     "optimizer",
     OptimizerConfig,
-    {"adamw": "yaongi.train.optim.adamw:AdamW", "muon": "yaongi.train.optim.muon:Muon"},
+    {
+        "adamw": "yaongi.train.optim.adamw:AdamW",
+        "muon": "yaongi.train.optim.muon:Muon",
+        "teon": "yaongi.train.optim.teon:Teon",
+    },
 )
 OptimizerChoice = Annotated[OptimizerConfig, OPTIMIZERS.field()]

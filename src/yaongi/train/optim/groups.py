@@ -7,7 +7,8 @@ fuses several matrices into one parameter says so in ``row_splits``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from torch import nn
@@ -33,14 +34,15 @@ class Member:
     """A parameter with its role, and the row blocks of a fused matrix.
 
     Attributes:
-        blocks: rows that each form a matrix of their own; one block when nothing is fused.
+        blocks: name -> rows that form a matrix of their own; all rows, named "", when nothing is
+            fused.
         vector_rows: rows of a fused matrix that act as per-head scalars (Mamba's dt), or None.
     """
 
     name: str
     param: nn.Parameter
     role: Role
-    blocks: tuple[slice, ...] = (slice(None),)
+    blocks: Mapping[str, slice] = field(default_factory=lambda: {"": slice(None)})
     vector_rows: slice | None = None
 
 
@@ -92,10 +94,10 @@ def _role(module: nn.Module, local: str, name: str, param: nn.Parameter) -> Role
 
 def _splits(
     module: nn.Module, local: str, param: nn.Parameter, name: str
-) -> tuple[tuple[slice, ...], slice | None]:
+) -> tuple[dict[str, slice], slice | None]:
     rows = _declared(module, "row_splits").get(local)
     if not rows:
-        return (slice(None),), None
+        return {"": slice(None)}, None
     if sum(rows.values()) != param.shape[-2]:
         raise ShapeError(
             "{name} has {found} rows, but its declared blocks {rows} add up to {total}.",
@@ -104,7 +106,7 @@ def _splits(
             rows=rows,
             total=sum(rows.values()),
         )
-    blocks: list[slice] = []
+    blocks: dict[str, slice] = {}
     vector_rows: slice | None = None
     start = 0
     for block, size in rows.items():
@@ -112,9 +114,9 @@ def _splits(
         if block in SCALAR_BLOCKS:
             vector_rows = here
         else:
-            blocks.append(here)
+            blocks[block] = here
         start += size
-    return tuple(blocks), vector_rows
+    return blocks, vector_rows
 
 
 def _declared(module: nn.Module, method: str) -> dict:
