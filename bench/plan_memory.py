@@ -31,6 +31,7 @@ from yaongi.model.presets import preset
 from yaongi.train.loop import train_steps
 from yaongi.train.memory import optimizer_memory, step_memory
 from yaongi.train.objectives import next_token
+from yaongi.train.optim.build import build_optimizer
 from yaongi.train.precision import choose_precision
 from yaongi.train.pretrain import PretrainConfig
 
@@ -79,7 +80,7 @@ def compare(cfg: PretrainConfig) -> dict[str, Any]:
         cfg.model,
         optimizer_memory(cfg.optimizer, cfg.model),
         Workload(micro, cfg.seq_len, width),
-        accumulate=micro < cfg.batch_rows,
+        micro_batches=-(-cfg.batch_rows // micro),
         checkpoint=cfg.checkpoint_activations,
     )
     start = time.perf_counter()
@@ -97,7 +98,7 @@ def compare(cfg: PretrainConfig) -> dict[str, Any]:
 def second_step_peak(cfg: PretrainConfig) -> int:
     """Most bytes of tensors alive during the second step."""
     model = LM(cfg.model)
-    optimizer = cfg.optimizer.build(model)
+    optimizer = build_optimizer(cfg.optimizer, model)
 
     def objective(model: LM, batch: Any) -> Any:
         return next_token(model, batch, checkpoint=cfg.checkpoint_activations)
@@ -110,7 +111,7 @@ def second_step_peak(cfg: PretrainConfig) -> int:
     del first
     gc.collect()
     alive = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
-    alive += sum(t.nbytes for s in optimizer.state.values() for t in s.values())
+    alive += sum(t.nbytes for s in optimizer.state_dict()["state"].values() for t in s.values())
     return alive + peak_bytes(lambda: next(steps))
 
 

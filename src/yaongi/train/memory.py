@@ -8,7 +8,7 @@ backward layer by layer, update. What is counted is tensors; an allocator needs 
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,11 +16,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from yaongi.model.count import block_memory, block_params, count
-from yaongi.model.layer import Workload
+from yaongi.model.count import block_memory, block_params, count, table_params
+from yaongi.model.layer import LayerMemory, Workload
 from yaongi.model.lm import LM, LMConfig
 from yaongi.ops.cross_entropy.chunked import chunk_tokens
 from yaongi.train.optim import OptimizerConfig
+from yaongi.train.optim.build import build_optimizer
+from yaongi.train.optim.groups import Role, members
 
 WEIGHT_BYTES = 4
 """Weights and gradients are float32 in every precision (``precision.py``)."""
@@ -28,10 +30,15 @@ WEIGHT_BYTES = 4
 
 @dataclass(frozen=True)
 class OptimizerMemory:
-    """Bytes an optimizer keeps between steps, and further bytes in use during one."""
+    """Bytes an optimizer keeps between steps, and further bytes in use during one.
+
+    Attributes:
+        tables: the part of the state that belongs to Engram's tables.
+    """
 
     state: int
     scratch: int
+    tables: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,10 @@ class StepMemory:
     """Bytes of one training step; ``peak`` is of the worst ``moment``, not the sum of the rest.
 
     Attributes:
+        gradients: all of them, as they are when the optimizer steps.
         activations: kept by the forward pass for the backward pass.
         moment: ``loss``, ``backward`` or ``update``.
+        host: of weights, gradients and optimizer, the part in host memory; not in ``peak``.
     """
 
     weights: int
@@ -49,6 +58,7 @@ class StepMemory:
     activations: int
     peak: int
     moment: str
+    host: int = 0
 
 
 def step_memory(
@@ -56,41 +66,59 @@ def step_memory(
     optimizer: OptimizerMemory,
     work: Workload,
     *,
-    accumulate: bool = False,
+    micro_batches: int = 1,
     checkpoint: bool = False,
+    tables_on_host: bool = False,
 ) -> StepMemory:
     """The memory of an optimizer step whose micro-batches are ``work``.
 
     Args:
-        accumulate: there are several micro-batches, so that all gradients are there from the
-            second one on.
+        micro_batches: with several, all gradients are there from the second one on.
         checkpoint: layers are recomputed in the backward pass; each keeps only its input.
+        tables_on_host: Engram's tables, their gradients and moments are not on the device.
     """
-    total = WEIGHT_BYTES * count(cfg).params_total
+    tables = WEIGHT_BYTES * table_params(cfg)
+    dense = WEIGHT_BYTES * count(cfg).params_total - tables
+    sparse = cfg.engram.gradient_bytes(work.tokens * micro_batches) if cfg.engram else 0
+    whole = StepMemory(dense + tables, dense + sparse, optimizer.state, 0, 0, "")
+    host = tables + sparse + optimizer.tables if tables_on_host else 0
+    fixed = dense + tables + optimizer.state - host
+    gradients = dense + sparse - (sparse if tables_on_host else 0)
+    blocks = block_memory(cfg, work)
+    activations, moments = _moments(cfg, work, blocks, gradients, micro_batches > 1, checkpoint)
+    moments["update"] = gradients + optimizer.scratch
+    moment = max(moments, key=lambda name: moments[name])
+    peak = fixed + moments[moment]
+    return replace(whole, activations=activations, peak=peak, moment=moment, host=host)
+
+
+def _moments(
+    cfg: LMConfig,
+    work: Workload,
+    blocks: list[LayerMemory],
+    gradients: int,
+    accumulate: bool,
+    checkpoint: bool,
+) -> tuple[int, dict[str, int]]:
+    """(activations kept, moment -> bytes then) without weights and optimizer."""
     head = WEIGHT_BYTES * cfg.vocab_size * cfg.d_model
     stream = work.tokens * cfg.d_model * work.width
     own = [WEIGHT_BYTES * n for n in block_params(cfg)]
-    blocks = block_memory(cfg, work)
     kept = [stream if checkpoint else block.kept for block in blocks]
     activations = sum(kept) + stream  # the final norm keeps the stream, too
-    fixed = total + optimizer.state + (total if accumulate else 0)
-
-    moments = {"update": total + optimizer.state + total + optimizer.scratch}
-    moments["loss"] = fixed + activations + 2 * stream + head + _loss_scratch(cfg, work)
+    before = gradients if accumulate else 0
+    loss = before + activations + 2 * stream + head + _loss_scratch(cfg, work)
     arrived = head  # gradients of this pass so far, from the head down
-    moments["backward"] = fixed + activations + 2 * stream + head + arrived
+    backward = before + activations + 2 * stream + head + arrived
     left = activations - stream
     for block, here, weights in zip(reversed(blocks), reversed(kept), reversed(own), strict=True):
         arrived = weights if accumulate else arrived + weights
         again = block.kept if checkpoint else 0
-        now = fixed + arrived + left + again + block.scratch
-        moments["backward"] = max(moments["backward"], now)
+        backward = max(backward, before + arrived + left + again + block.scratch)
         left -= here
     # the embedding's own gradient comes last, beside the head's when they are tied
     embedding = head if accumulate or not cfg.tied else arrived + head
-    moments["backward"] = max(moments["backward"], fixed + embedding + stream)
-    moment = max(moments, key=lambda name: moments[name])
-    return StepMemory(total, total, optimizer.state, activations, moments[moment], moment)
+    return activations, {"loss": loss, "backward": max(backward, before + embedding + stream)}
 
 
 def _loss_scratch(cfg: LMConfig, work: Workload) -> int:
@@ -104,16 +132,24 @@ def _loss_scratch(cfg: LMConfig, work: Workload) -> int:
 
 
 def optimizer_memory(optimizer: OptimizerConfig, cfg: LMConfig) -> OptimizerMemory:
-    """Measured: one step of the real optimizer on weights without memory."""
+    """Measured: one step of the real optimizer on weights without memory.
+
+    Engram's tables get no gradient there; row-wise Adam keeps two numbers of each weight and a
+    clock of each row.
+    """
     with FakeTensorMode(), _LiveBytes() as live:
         model = LM(cfg)  # on a fake CPU: fused optimizers refuse the meta device
-        for parameter in model.parameters():
-            parameter.grad = torch.empty_like(parameter)
-        stepper = optimizer.build(model)
+        found = members(model)
+        for member in found:
+            if member.role is not Role.TABLE:
+                member.param.grad = torch.empty_like(member.param)
+        stepper = build_optimizer(optimizer, model)
         before = live.reset_peak()
         stepper.step()
         after = live.now
-    return OptimizerMemory(after - before, live.peak - after)
+    rows = [m.param for m in found if m.role is Role.TABLE]
+    tables = sum(2 * p.nbytes + 4 * len(p) for p in rows)
+    return OptimizerMemory(after - before + tables, live.peak - after, tables)
 
 
 class _LiveBytes(TorchDispatchMode):
