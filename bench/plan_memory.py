@@ -17,17 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from yaongi.core.artifact import git_commit, machine, versions
 from yaongi.core.config import parse
 from yaongi.core.files import write_json
-from yaongi.data.batches import Batch
 from yaongi.model.layer import Workload
 from yaongi.model.lm import LM
 from yaongi.model.presets import preset
+from yaongi.train.dryrun import RandomRows
 from yaongi.train.loop import train_steps
 from yaongi.train.memory import optimizer_memory, step_memory
 from yaongi.train.objectives import next_token
@@ -35,7 +34,6 @@ from yaongi.train.optim.build import build_optimizer
 from yaongi.train.precision import choose_precision
 from yaongi.train.pretrain import PretrainConfig
 
-DOCUMENTS = 3  # in each row
 CPU = torch.device("cpu")
 
 
@@ -126,23 +124,6 @@ def peak_bytes(run: Callable[[], object]) -> int:
         now += event.nbytes()
         peak = max(peak, now)
     return peak
-
-
-class RandomRows:
-    """Rows of random ids, each a few documents."""
-
-    def __init__(self, cfg: PretrainConfig) -> None:
-        self.shape = cfg.batch_rows, cfg.seq_len
-        self.vocab_size = cfg.model.vocab_size
-
-    def batch(self, step: int) -> Batch:
-        """The batch of a step."""
-        draw = np.random.default_rng(step)
-        ids = draw.integers(0, self.vocab_size, self.shape)
-        length = -(-self.shape[1] // DOCUMENTS)
-        docs = np.broadcast_to(np.arange(self.shape[1]) // length, self.shape).astype(np.int32)
-        weights, domains = np.ones(self.shape, np.float32), np.zeros(self.shape[0], np.int64)
-        return Batch(ids, np.roll(ids, -1, 1), weights, docs, domains)
 
 
 if __name__ == "__main__":
