@@ -80,7 +80,9 @@ def speak(args: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     model = random_bf16(cfg)
     built = time.perf_counter()
-    ids = torch.randint(cfg.vocab_size, (1, args.prompt), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        cfg.vocab_size, (1, args.prompt), generator=torch.Generator().manual_seed(0)
+    )
     with torch.inference_mode():
         logits = model.logits(model(ids).hidden)
         read = time.perf_counter()

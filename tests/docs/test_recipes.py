@@ -35,7 +35,11 @@ def test_the_recipe_passes_its_dry_run(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "device", "hours"),
-    [("h100-4b", "h100", (60, 120)), ("3090-64m", "rtx3090", (1.5, 2.5)), ("t4-hybrid", "t4", (0.5, 8))],
+    [
+        ("h100-4b", "h100", (60, 120)),
+        ("3090-64m", "rtx3090", (1.5, 2.5)),
+        ("t4-hybrid", "t4", (0.5, 8)),
+    ],
 )
 def test_the_recipe_fits_the_machine_in_its_name(
     name: str, device: str, hours: tuple[float, float]

@@ -77,36 +77,65 @@ def _recipe(what: str, overrides: tuple[str, ...]) -> Recipe:
 
 def _text(plan: Plan, ask: PlanConfig) -> list[str]:
     """What a person reads."""
-    sizes, memory, cost, disk = plan.sizes, plan.asked.memory, plan.cost, plan.disk
-    choice, usable = plan.asked.choice, plan.device.usable
-    rows = [
-        (_("parameters"), _("{total:,} in all, {active:,} active, {embedded:,} with embedding").format(
-            total=sizes.params_total, active=sizes.params_active,
-            embedded=sizes.params_active_with_embedding)),
-        (_("step"), _("{batch:,} tokens, {micro} rows of {seq:,} at a time, {precision}, {optimizer}").format(
-            batch=plan.batch_tokens, micro=choice.micro_batch, seq=plan.seq_len,
-            precision=plan.precision, optimizer=choice.optimizer.kind)),
+    rows = [*_model_rows(plan), *_memory_rows(plan), *_cost_rows(plan, ask)]
+    return [*(f"{name:16s} {text}" for name, text in rows if text), *_advice(plan)]
+
+
+def _model_rows(plan: Plan) -> list[tuple[str, str]]:
+    sizes = _("{total:,}; active {active:,}, with embedding {embedded:,}").format(
+        total=plan.sizes.params_total,
+        active=plan.sizes.params_active,
+        embedded=plan.sizes.params_active_with_embedding,
+    )
+    step = _("{batch:,} tokens, {micro} x {seq:,} at a time, {precision}, {optimizer}").format(
+        batch=plan.batch_tokens,
+        micro=plan.asked.choice.micro_batch,
+        seq=plan.seq_len,
+        precision=plan.precision,
+        optimizer=plan.asked.choice.optimizer.kind,
+    )
+    return [(_("parameters"), sizes), (_("step"), step)]
+
+
+def _memory_rows(plan: Plan) -> list[tuple[str, str]]:
+    memory = plan.asked.memory
+    peak = _("{peak} in the worst moment ({moment}); {device} has {usable} to use").format(
+        peak=human_bytes(memory.peak),
+        moment=memory.moment,
+        device=plan.device.name,
+        usable=human_bytes(plan.device.usable),
+    )
+    return [
         (_("weights"), human_bytes(memory.weights)),
         (_("gradients"), human_bytes(memory.gradients)),
         (_("optimizer"), human_bytes(memory.optimizer)),
         (_("activations"), human_bytes(memory.activations)),
-        (_("peak"), _("{peak} at its worst moment ({moment}), of {usable} usable on {device}").format(
-            peak=human_bytes(memory.peak), moment=memory.moment, usable=human_bytes(usable),
-            device=plan.device.name)),
+        (_("peak"), peak),
         (_("in host memory"), human_bytes(memory.host) if memory.host else ""),
-        (_("disk"), _("corpus {corpus}, shards {shards}, checkpoints {checkpoints}, model {model}").format(
-            **{name: human_bytes(value) for name, value in vars(disk).items()})),
-        (_("work"), _("{gflops:.3f} GFLOP per token, {tokens:,} tokens, {steps:,} steps").format(
-            gflops=cost.flops_per_token / 1e9, tokens=cost.tokens, steps=cost.steps)),
-        (_("time"), _("{hours:.1f} h at {speed:,.0f} tokens/s: {mfu:.0%} of the peak, {source}").format(
-            hours=cost.hours, speed=cost.tokens_per_s, mfu=cost.mfu,
-            source=_("assumed, not measured") if ask.mfu is None else _("as given"))),
-        (_("cost"), _("${usd:,.2f} or ₩{krw:,.0f} at ${price:.2f} an hour").format(
-            usd=cost.usd, krw=cost.krw, price=cost.usd_per_hour)),
+    ]
+
+
+def _cost_rows(plan: Plan, ask: PlanConfig) -> list[tuple[str, str]]:
+    cost, sizes = plan.cost, {k: human_bytes(v) for k, v in vars(plan.disk).items()}
+    disk = _("corpus {corpus}, shards {shards}, checkpoints {checkpoints}, model {model}")
+    work = _("{gflops:.3f} GFLOP per token, {tokens:,} tokens, {steps:,} steps")
+    time = _("{hours:.1f} h; {speed:,.0f} tokens/s, {mfu:.0%} of the peak ({source})").format(
+        hours=cost.hours,
+        speed=cost.tokens_per_s,
+        mfu=cost.mfu,
+        source=_("assumed, not measured") if ask.mfu is None else _("as given"),
+    )
+    money = _("${usd:,.2f} or ₩{krw:,.0f} at ${price:.2f} an hour").format(
+        usd=cost.usd, krw=cost.krw, price=cost.usd_per_hour
+    )
+    gflops = cost.flops_per_token / 1e9
+    return [
+        (_("disk"), disk.format(**sizes)),
+        (_("work"), work.format(gflops=gflops, tokens=cost.tokens, steps=cost.steps)),
+        (_("time"), time),
+        (_("cost"), money),
         (_("decoding"), _decoding(plan)),
-    ]  # fmt: skip
-    lines = [f"{name:16s} {text}" for name, text in rows if text]
-    return [*lines, *_advice(plan)]
+    ]
 
 
 def _decoding(plan: Plan) -> str:

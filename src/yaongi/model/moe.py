@@ -68,10 +68,13 @@ class MoEConfig(LayerConfig):
         return LayerCount(total, (self.n_experts - self.top_k) * expert, 0.0, 0)
 
     def memory(self, d_model: int, work: Workload) -> LayerMemory:
-        shared = feed_forward_memory(d_model, self.d_shared, self.activation, work)
+        shared = LayerMemory(0, 0)
+        if self.d_shared:
+            shared = feed_forward_memory(d_model, self.d_shared, self.activation, work)
         wide = (2 if self.activation == "swiglu" else 1) * self.d_ff
         routed = self.top_k * work.width * (d_model + wide)  # sorted rows, before the activation
-        router = 4 * self.n_experts + (4 * d_model if work.width < 4 else 0)  # in float32
+        own_input = work.width < 4 or not self.d_shared  # in float32, or the shared expert's
+        router = 4 * self.n_experts + (4 * d_model if own_input else 0)
         route = self.top_k * (3 * 8 + 2 * 4)  # three indices and two weights of each choice
         kept = shared.kept + work.tokens * (routed + router + route)
         # gradients of the sorted rows, out and in; the shared expert's turn comes before

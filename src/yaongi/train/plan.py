@@ -270,9 +270,7 @@ def _disk(cfg: PretrainConfig, memory: StepMemory, tokens: int) -> Disk:
     )
 
 
-def _cost(
-    cfg: PretrainConfig, device: Device, precision: PrecisionName, ask: PlanConfig
-) -> Cost:
+def _cost(cfg: PretrainConfig, device: Device, precision: PrecisionName, ask: PlanConfig) -> Cost:
     mixed = cfg.model.moe is not None or cfg.model.mamba is not None
     mfu = ask.mfu or (MFU_MIXED if mixed else MFU_DENSE)
     flops = count(cfg.model).flops_per_token(cfg.seq_len)

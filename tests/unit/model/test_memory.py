@@ -16,7 +16,13 @@ SETTINGS = {
     "vocab_size": 64,
     "d_model": 64,
     "mamba": {"n_heads": 4, "head_dim": 32, "n_groups": 2, "d_state": 24},
-    "attention": {"n_heads": 6, "n_kv_heads": 2, "head_dim": 16, "qk_norm": True, "rope_theta": 1e4},
+    "attention": {
+        "n_heads": 6,
+        "n_kv_heads": 2,
+        "head_dim": 16,
+        "qk_norm": True,
+        "rope_theta": 1e4,
+    },
     "mlp": {"d_ff": 160},
     "moe": {"n_experts": 8, "top_k": 3, "d_ff": 48, "d_shared": 80},
 }

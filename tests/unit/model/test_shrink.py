@@ -21,9 +21,10 @@ def test_a_small_copy_keeps_what_is_no_width(name: str) -> None:
             assert getattr(ours, setting) == getattr(theirs, setting)
     if cfg.engram is not None and small.engram is not None:
         assert small.engram.layers == cfg.engram.layers
-        assert small.engram.at(cfg.engram.layers[-1]).orders == cfg.engram.at(
-            cfg.engram.layers[-1]
-        ).orders
+        assert (
+            small.engram.at(cfg.engram.layers[-1]).orders
+            == cfg.engram.at(cfg.engram.layers[-1]).orders
+        )
 
 
 def test_a_small_copy_is_built() -> None:
