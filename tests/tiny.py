@@ -4,12 +4,15 @@ import functools
 import json
 from pathlib import Path
 
+import torch
+
 from yaongi.core.artifact import Artifact, draft
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import CorpusConfig, build_corpus
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.model.io import save_model
 from yaongi.model.lm import LM, LMConfig
+from yaongi.text.canonical import canonical_ids
 from yaongi.text.tokenizer import Tokenizer
 from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as tokenizer_stage
@@ -30,7 +33,17 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train(TEXTS, 450, allow_smaller=True)
 
 
-def lm(pattern: str = "M*-E", *, vocab_size: int = 512, seed: int = 0, std: float = 0.3) -> LM:
+ENGRAM = {"layers": [0, 1], "heads": 2, "head_dim": 8, "rows": 300, "modules": {1: {"orders": [4]}}}
+
+
+def lm(
+    pattern: str = "M*-E",
+    *,
+    vocab_size: int = 512,
+    seed: int = 0,
+    std: float = 0.3,
+    engram: dict | None = None,
+) -> LM:
     """A model with every layer kind; weights large enough that its logits differ clearly."""
     cfg = LMConfig.model_validate(
         {
@@ -42,10 +55,15 @@ def lm(pattern: str = "M*-E", *, vocab_size: int = 512, seed: int = 0, std: floa
             "mamba": {"n_heads": 2, "head_dim": 32, "n_groups": 1, "d_state": 8},
             "mlp": {"d_ff": 64},
             "moe": {"n_experts": 4, "top_k": 2, "d_ff": 32, "d_shared": 32},
+            "engram": engram,
         }
     )
     model = LM(cfg)
     model.init_weights(seed)
+    for memory in model.engrams().values():  # it starts at zero, so nothing would depend on it
+        torch.nn.init.normal_(memory.conv, generator=torch.Generator().manual_seed(seed))
+    if engram is not None:
+        model.set_canonical_ids(canonical_ids(tokenizer(), vocab_size))
     return model.eval()
 
 

@@ -7,7 +7,7 @@ import functools
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import model, tokens
+from shapes import engram_model, model, tokens
 
 from yaongi.model.pattern import expand
 from yaongi.ops.cross_entropy import linear_cross_entropy
@@ -18,6 +18,8 @@ from yaongi.ops.moe.sorted import route
 LENGTH = 70
 CPU = torch.device("cpu")
 hybrid = functools.cache(lambda: model("ME*-").eval())
+with_engram = functools.cache(lambda: engram_model("ME*-").eval())
+models = st.sampled_from([hybrid, with_engram])
 cuts = st.sets(st.integers(1, LENGTH - 1), max_size=8).map(sorted)
 
 
@@ -44,8 +46,8 @@ def test_patterns_expand_to_what_they_spell(tree):
 
 
 @settings(max_examples=15)
-@given(st.lists(cuts, min_size=2, max_size=2), st.integers(0, 9))
-def test_packing_never_mixes_documents(starts, seed):
+@given(models, st.lists(cuts, min_size=2, max_size=2), st.integers(0, 9))
+def test_packing_never_mixes_documents(hybrid, starts, seed):
     ids = tokens(2, LENGTH, seed)
     doc_ids = torch.zeros(2, LENGTH, dtype=torch.int32)
     for row, places in enumerate(starts):
@@ -60,8 +62,8 @@ def test_packing_never_mixes_documents(starts, seed):
 
 
 @settings(max_examples=15)
-@given(cuts, st.booleans(), st.integers(0, 9))
-def test_any_cutting_of_the_prefill_gives_the_same(places, with_documents, seed):
+@given(models, cuts, st.booleans(), st.integers(0, 9))
+def test_any_cutting_of_the_prefill_gives_the_same(hybrid, places, with_documents, seed):
     ids = tokens(2, LENGTH, seed)
     doc_ids = torch.zeros(2, LENGTH, dtype=torch.int32)
     doc_ids[:, 20:] += 1

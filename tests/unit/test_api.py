@@ -56,6 +56,19 @@ def test_logits_are_those_of_the_network(model):
     torch.testing.assert_close(found, model.logits(torch.tensor(ids)))
 
 
+def test_a_model_with_engram_answers_the_same_with_its_tables_on_the_host(tmp_path):
+    lm = tiny.lm(engram=tiny.ENGRAM)
+    save_model(lm, tmp_path)
+    tiny.tokenizer().save(tmp_path)
+    model, host = (yaongi.load(tmp_path, device="cpu", tables_on_host=h) for h in (False, True))
+    assert all(e.table.on_host for e in host.lm.engrams().values())
+    ids = torch.tensor([[0, *tiny.tokenizer().encode("고양이가")]])
+    with torch.no_grad():
+        torch.testing.assert_close(model.logits(ids), lm.logits(lm(ids).hidden))
+    texts = [m.generate("고양이가", max_tokens=12) for m in (model, host)]
+    assert texts[0] == texts[1]
+
+
 @pytest.mark.parametrize("ids", [[0, 1], [[0, 512]], [[-1]], [[0, 1], [2]]])
 def test_wrong_ids_are_refused(model, ids):
     with pytest.raises(ShapeError):

@@ -8,10 +8,9 @@ millions, so tables cost memory but hardly any computation, and their gradients 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from math import expm1, isqrt
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -31,6 +30,7 @@ from yaongi.model.layer import (
     RMSNorm,
     Workload,
 )
+from yaongi.model.tables import NgramTable, Recall
 
 TAPS = 4  # of the convolution, as in the paper
 LARGEST = 2**63 - 1
@@ -186,9 +186,9 @@ class NgramIds(nn.Module):
     """The token numbers n-grams are made of, with those of the last few tokens before.
 
     ``canonical`` (V,) int64 maps token ids to numbers, tokens that mean the same to one (see
-    ``text.canonical``). It is the identity until ``LM.set_canonical_ids`` brings a tokenizer's, and
-    is saved with the model, since the tables are worthless with another. Before a document's start stands the
-    number V, which no token has.
+    ``text.canonical``). It is the identity until ``LM.set_canonical_ids`` brings a tokenizer's,
+    and is saved with the model: the tables are worthless with another. N-grams count from 1;
+    0 stands before a document's start, also after the vocabulary has grown.
     """
 
     canonical: Tensor
@@ -206,12 +206,11 @@ class NgramIds(nn.Module):
         """ids (B,T), and the numbers (B,tail) before them or None at a start -> (B,tail+T)."""
         if before is None:
             before = self.start(ids.shape[0], ids.device)
-        return torch.cat([before, self.canonical[ids]], 1)
+        return torch.cat([before, self.canonical[ids] + 1], 1)
 
     def start(self, batch: int, device: torch.device) -> Tensor:
         """(B,tail): what stands before the first token."""
-        size = (batch, self.tail)
-        return torch.full(size, self.canonical.shape[0], dtype=torch.long, device=device)
+        return torch.zeros(batch, self.tail, dtype=torch.long, device=device)
 
 
 class Engram(nn.Module):
@@ -237,7 +236,6 @@ class Engram(nn.Module):
     ) -> None:
         super().__init__()
         self.cfg = cfg
-        self.pad = vocab_size
         self._hash = _multipliers(layer, max(cfg.orders), vocab_size), rows
         self.register_buffer("multipliers", torch.tensor(self._hash[0]))
         self.register_buffer("primes", torch.tensor(self._hash[1]))
@@ -261,7 +259,7 @@ class Engram(nn.Module):
         for k in range(1, max(self.cfg.orders)):
             past = numbers[:, tail - k : tail - k + length]
             if docs is not None:
-                past = past.where(docs[:, tail - k : tail - k + length] == docs[:, tail:], self.pad)
+                past = past.where(docs[:, tail - k : tail - k + length] == docs[:, tail:], 0)
             mix = mix ^ (past * self.multipliers[k])
             if k + 1 in self.cfg.orders:
                 mixes.append(mix)
@@ -304,9 +302,7 @@ class Engram(nn.Module):
 
     def init_window(self, batch: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The convolution's window before the first token."""
-        return torch.zeros(
-            batch, self.cfg.back, self.conv.shape[0], dtype=dtype, device=device
-        )
+        return torch.zeros(batch, self.cfg.back, self.conv.shape[0], dtype=dtype, device=device)
 
     def init_weights(self, generator: InitStreams, std: float, out_std: float) -> None:
         """A convolution of zeros passes everything, so it starts by changing nothing."""
@@ -342,118 +338,7 @@ def _multipliers(layer: int, count: int, vocab_size: int) -> list[int]:
     return [2 * (seed.split(k).int63 % bound) + 1 for k in range(count)]
 
 
-class NgramTable(nn.Module):
-    """Rows (R,W) that never see a dense gradient; they may stay in host memory.
-
-    Attributes:
-        on_host: keep the rows on the CPU wherever the model goes; see ``Recall``.
-    """
-
-    def __init__(self, rows: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, width))
-        self.on_host = False
-
-    def parameter_roles(self) -> dict[str, str]:
-        """For optimizers: its gradient is sparse, see ``train.optim.rowwise_adam``."""
-        return {"weight": "table"}
-
-    def keep_on_host(self) -> None:
-        """From now on only the dtype follows the model."""
-        self.on_host = True
-        self.weight.data = self.weight.data.cpu()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NgramTable:
-        def dtype_only(t: Tensor) -> Tensor:
-            return t.to(fn(torch.empty(0, dtype=t.dtype, device=t.device)).dtype)
-
-        stays = self.on_host and not self.weight.is_meta
-        super()._apply(dtype_only if stays else fn, recurse)  # pyright: ignore[reportUnknownMemberType]
-        return self
-
-
-class Uploaded(NamedTuple):
-    """Rows on their way to a device; ``arrived`` is None where nothing has to be waited for."""
-
-    rows: Tensor
-    arrived: torch.Event | None
-
-
-class Recall:
-    """A lookup under way: begun when the token ids are known, long before its layer runs.
-
-    Rows of a table in host memory are gathered by a thread of their own and copied on a stream of
-    their own, while the device works on the layers before.
-    """
-
-    def __init__(self, table: NgramTable, rows: Tensor, dtype: torch.dtype) -> None:
-        self.table, self.dtype = table, dtype
-        # every row once: no row crosses the bus twice, and the gradient is as small as can be
-        self.unique, self.places = torch.unique(rows, return_inverse=True)
-        weight = table.weight.detach()
-        self.coming: Future[Uploaded] | None = None
-        if table.on_host:
-            self.coming = _gatherer().submit(_gather, weight, self.unique.cpu(), rows.device)
-
-    def wait(self) -> Tensor:
-        """(B,T,d_memory)."""
-        rows = _ReadRows.apply(self.table.weight, self.unique, self._found)
-        found: Tensor = F.embedding(self.places, rows)  # type: ignore[arg-type]
-        return found.flatten(-2).to(self.dtype)
-
-    def _found(self) -> Tensor:
-        if self.coming is None:
-            return self.table.weight[self.unique]
-        rows, arrived = self.coming.result()
-        if arrived is not None:
-            stream = torch.accelerator.current_stream(rows.device)
-            stream.wait_event(arrived)
-            rows.record_stream(stream)
-        return rows
-
-
-class _ReadRows(torch.autograd.Function):
-    """``table[unique]`` with a sparse gradient of just these rows, wherever the table lies."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, unique: Tensor, found: Callable[[], Tensor]) -> Tensor:
-        ctx.save_for_backward(unique)
-        ctx.like = table.shape, table.dtype, table.device
-        return found()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        shape, dtype, device = ctx.like
-        (unique,) = ctx.saved_tensors
-        values = grads[0].to(device, dtype)
-        # sorted and without repetition, as torch.unique leaves them
-        return (
-            torch.sparse_coo_tensor(
-                unique.to(device)[None], values, shape, check_invariants=False, is_coalesced=True
-            ),
-            None,
-            None,
-        )
-
-
-@functools.cache
-def _gatherer() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "engram")
-
-
-def _gather(weight: Tensor, unique: Tensor, device: torch.device) -> Uploaded:
-    """Copy rows of a host table to ``device``; from pinned memory, which needs no waiting."""
-    pinned = device.type == "cuda"
-    with torch.no_grad():
-        rows = torch.empty(len(unique), weight.shape[1], dtype=weight.dtype, pin_memory=pinned)
-        torch.index_select(weight, 0, unique, out=rows)
-        if not pinned:
-            return Uploaded(rows.to(device), None)
-        with torch.cuda.stream(torch.cuda.Stream(device)) as stream:
-            return Uploaded(rows.to(device, non_blocking=True), stream.record_event())
-
-
-@torch.compiler.disable
+@cast(Any, torch.compiler).disable
 def recall(
     modules: Mapping[int, Engram],
     numbers: Tensor,

@@ -20,7 +20,7 @@ from torch.utils import checkpoint as checkpointing
 from yaongi.core.config import Config
 from yaongi.core.errors import ConfigError, ShapeError
 from yaongi.model.attention import AttentionConfig
-from yaongi.model.engram import Engram, EngramConfig, NgramIds, Recall, recall
+from yaongi.model.engram import Engram, EngramConfig, NgramIds, recall
 from yaongi.model.feedforward import MLPConfig
 from yaongi.model.layer import (
     LAYER_KINDS,
@@ -36,6 +36,7 @@ from yaongi.model.layer import (
 from yaongi.model.mamba2 import MambaConfig
 from yaongi.model.moe import MoEConfig
 from yaongi.model.pattern import expand
+from yaongi.model.tables import Recall
 
 AnyLayer = Annotated[LayerConfig, LAYER_KINDS.field()]
 BUILT_IN = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
@@ -259,11 +260,11 @@ class LM(nn.Module):
             dtype = torch.get_autocast_dtype(device_type)
             guard = torch.autocast(device_type, enabled=False)
         ctx, after = self._context(ids, doc_ids, state)
-        memories = self._recall(ids, ctx, state, after, dtype)
+        memories = self._begin_recall(ids, ctx, state, after, dtype)
         with guard:
             return self._run(ids, ctx, state, after, memories, checkpoint, dtype)
 
-    def _recall(
+    def _begin_recall(
         self,
         ids: Tensor,
         ctx: Context,
@@ -387,10 +388,13 @@ class LM(nn.Module):
         size = self.cfg.vocab_size
         if len(numbers) != size or not all(0 <= n < size for n in numbers):
             raise ShapeError(
-                "canonical ids must be {size} numbers from 0 to {last}; {found} came.",
+                "canonical ids must be {size} numbers from 0 to {last}; {found} came, from {low} "
+                "to {high}.",
                 size=size,
                 last=size - 1,
                 found=len(numbers),
+                low=min(numbers, default="none"),
+                high=max(numbers, default="none"),
             )
         self.ngram_ids.canonical.copy_(torch.tensor(numbers))
 

@@ -21,9 +21,9 @@ from yaongi.text.control import CONTROL
 TOK = tiny.tokenizer()
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.lm()
+@pytest.fixture(scope="module", params=[None, tiny.ENGRAM], ids=["plain", "engram"])
+def model(request):
+    return tiny.lm(engram=request.param)
 
 
 def prompt(text="고양이가"):

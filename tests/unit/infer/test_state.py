@@ -5,9 +5,10 @@ from yaongi.infer.state import decode_state_bytes, tensors
 from yaongi.model.count import count
 
 
+@pytest.mark.parametrize("engram", [None, tiny.ENGRAM], ids=["plain", "engram"])
 @pytest.mark.parametrize("pattern", ["M*-E", "MM", "*-*-"])
-def test_measured_bytes_equal_the_formula(pattern):
-    model = tiny.lm(pattern)
+def test_measured_bytes_equal_the_formula(pattern, engram):
+    model = tiny.lm(pattern, engram=engram)
     for context in (16, 1024):
         expected = count(model.cfg).state_bytes(context, 3, cache_bytes=4)  # float32 weights
         assert decode_state_bytes(model, context, rows=3) == expected

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch._dynamo as dynamo
 from safetensors.torch import load_file, save_file
-from shapes import ENGRAM, NANO_LIKE, VOCAB, config, engram_model, model, tokens
+from shapes import ENGRAM, NANO_LIKE, config, engram_model, model, tokens
 
 from yaongi.core.config import parse
 from yaongi.core.errors import CheckpointError, ConfigError, ShapeError
@@ -53,7 +53,7 @@ def rows_by_formula(engram, text):
     """The rows of the last token of ``text``, in Python's own integers (paper, section 2.3)."""
     cfg, rows, first = engram.cfg, [], 0
     multipliers, primes = engram.multipliers.tolist(), engram.primes.tolist()
-    padded = [VOCAB] * 9 + text
+    padded = [0] * 9 + [number + 1 for number in text]
     for order, head in itertools.product(cfg.orders, range(cfg.heads)):
         mix = 0
         for k in range(order):
@@ -70,11 +70,13 @@ def rows_by_formula(engram, text):
 def test_rows_follow_the_formula_and_stop_at_documents(layer):
     engram = model(NANO_LIKE, engram=ENGRAM).engrams()[layer]
     ids, docs, tail = tokens(2, LENGTH), documents(), 3
-    numbers = torch.cat([torch.full((2, tail), VOCAB), ids], 1)
+    numbers = torch.cat([torch.zeros(2, tail, dtype=torch.long), ids + 1], 1)
     found = engram.rows(numbers, torch.nn.functional.pad(docs, (tail, 0), value=-1), tail)
     assert found.shape == (2, LENGTH, engram.cfg.lookups)
     for row, t in itertools.product(range(2), range(LENGTH)):
-        own = [int(i) for i, d in zip(ids[row, : t + 1], docs[row], strict=False) if d == docs[row, t]]
+        own = [
+            int(i) for i, d in zip(ids[row, : t + 1], docs[row], strict=False) if d == docs[row, t]
+        ]
         assert found[row, t].tolist() == rows_by_formula(engram, own)
 
 
@@ -350,7 +352,7 @@ def test_bad_settings_are_named(change, message):
 def test_canonical_ids_must_fit():
     with pytest.raises(ShapeError, match=r"60 numbers from 0 to 59; 59 came"):
         engram_model().set_canonical_ids(range(59))
-    with pytest.raises(ShapeError, match=r"60 numbers from 0 to 59"):
+    with pytest.raises(ShapeError, match=r"60 came, from 1 to 60"):
         engram_model().set_canonical_ids(range(1, 61))
     with pytest.raises(ShapeError, match=r"has no engram"):
         model("M").set_canonical_ids(range(60))
