@@ -7,7 +7,7 @@ undoes gathers by the inverse permutation: no scattered adds, so every run sums 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -55,4 +55,4 @@ class _Gather(torch.autograd.Function):
         return gather_sum(grads[0].contiguous(), ctx.undo), None, None
 
 
-_gather: Any = _Gather.apply  # pyright: ignore[reportUnknownMemberType]
+_gather = cast(Any, _Gather).apply
