@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.cells import set_cell_size
 
 from yaongi.cli.console import emit
 from yaongi.cli.options import json_option, overrides_argument
@@ -78,7 +79,7 @@ def _recipe(what: str, overrides: tuple[str, ...]) -> Recipe:
 def _text(plan: Plan, ask: PlanConfig) -> list[str]:
     """What a person reads."""
     rows = [*_model_rows(plan), *_memory_rows(plan), *_cost_rows(plan, ask)]
-    return [*(f"{name:16s} {text}" for name, text in rows if text), *_advice(plan)]
+    return [*(f"{set_cell_size(name, 14)} {text}" for name, text in rows if text), *_advice(plan)]
 
 
 def _model_rows(plan: Plan) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ SETTINGS = {
     "mlp": {"d_ff": 160},
     "moe": {"n_experts": 8, "top_k": 3, "d_ff": 48, "d_shared": 80},
 }
-ENGRAM = {"engram": {"layers": [0], "head_dim": 8, "rows": 211}}
+ENGRAM = {"engram": {"layers": [0], "head_dim": 8, "rows": 1009}}
 SWIGLU = {
     "mlp": {"d_ff": 160, "activation": "swiglu"},
     "moe": {"n_experts": 8, "top_k": 3, "d_ff": 48, "activation": "swiglu"},

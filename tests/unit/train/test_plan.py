@@ -71,7 +71,8 @@ def test_the_mildest_change_comes_first() -> None:
 
 
 def test_adamw_gives_way_to_muon_where_nothing_else_helps() -> None:
-    cfg = config(model="llama-3.2-1b", optimizer={"kind": "adamw", "lr": 3e-4}, micro_batch=1)
+    deep = {"preset": "llama-3.2-1b", "pattern": "(*-)x22"}  # 1.6 B
+    cfg = config(model=deep, optimizer={"kind": "adamw", "lr": 3e-4}, micro_batch=1)
     plan = plan_run(cfg, ask(device="rtx3090"))
     assert plan.better is not None
     found = plan_as_json(plan, ask())["change"]
