@@ -14,6 +14,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,7 @@ def second_step_peak(cfg: PretrainConfig) -> int:
     """Most bytes of tensors alive during the second step."""
     model = LM(cfg.model)
     optimizer = build_optimizer(cfg.optimizer, model)
-
-    def objective(model: LM, batch: Any) -> Any:
-        return next_token(model, batch, checkpoint=cfg.checkpoint_activations)
-
+    objective = partial(next_token, checkpoint=cfg.checkpoint_activations)
     precision = choose_precision(cfg.precision, CPU)
     steps = train_steps(
         model, optimizer, RandomRows(cfg), objective, cfg, steps=2, precision=precision
@@ -117,7 +115,7 @@ def peak_bytes(run: Callable[[], object]) -> int:
     """Highest sum of bytes allocated for tensors and not freed while ``run`` runs, CPU only."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()
-    events = recorded.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events: Any = recorded.profiler.kineto_results.events()  # type: ignore[union-attr]
     events = sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns())
     now = peak = 0
     for event in events:

@@ -98,7 +98,7 @@ def device_named(name: str) -> Device:
 def _this_cpu() -> Device:
     precision = choose_precision("auto", torch.device("cpu"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    flops = {precision.name: matmul_flops(precision)}
+    flops: dict[PrecisionName, float] = {precision.name: matmul_flops(precision)}
     if precision.name != "fp32":
         flops["fp32"] = matmul_flops(choose_precision("fp32", torch.device("cpu")))
     return Device("cpu", memory, flops, None, 0.0, reserve=0.15)

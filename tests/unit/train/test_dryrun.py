@@ -8,6 +8,7 @@ from tiny_run import pretrain_config
 
 from yaongi.core.errors import NumericsError
 from yaongi.model.count import count
+from yaongi.model.lm import LM
 from yaongi.train import dryrun
 from yaongi.train.dryrun import dry_run
 
@@ -26,7 +27,7 @@ def test_everything_is_built_and_a_small_copy_learns() -> None:
 def test_a_training_that_cannot_work_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = pretrain_config(model="5m")
 
-    class Broken(dryrun.LM):
+    class Broken(LM):
         def init_weights(self, seed: int) -> None:
             super().init_weights(seed)
             with torch.no_grad():

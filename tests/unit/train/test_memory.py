@@ -80,7 +80,7 @@ def test_the_optimizers_state_to_the_byte(optimizer: str) -> None:
     next(train_steps(lm, real, RandomRows(cfg), next_token, cfg, steps=1, precision=cpu))
     states = real.state_dict()["state"].values()
     assert said.state == sum(t.nbytes for s in states for t in s.values())
-    table = lm.layers[1].engram.table.weight  # type: ignore[union-attr]
+    table = lm.engrams()[1].table.weight
     assert said.tables == 2 * table.nbytes + 4 * len(table)
 
 
