@@ -6,6 +6,10 @@ import pytest
 
 from yaongi.cli.quickstart import recipe as quickstart
 from yaongi.cli.road import read_recipe
+from yaongi.core.config import parse
+from yaongi.model.count import count
+from yaongi.train.dryrun import dry_run
+from yaongi.train.plan import PlanConfig, plan_run
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -20,8 +24,58 @@ def test_the_recipe_is_accepted(path: Path) -> None:
         assert all(source.licence != "not stated" for source in sources)
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_the_recipe_passes_its_dry_run(path: Path) -> None:
+    """Built whole without memory, then a step of a narrow copy; no data is looked for."""
+    recipe = read_recipe(path)
+    found = dry_run(recipe.pretrain)
+    assert found.params_built == count(recipe.pretrain.model).params_total
+    assert 5 < found.loss < 8 and found.grad_norm > 0  # about log 512
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "hours"),
+    [
+        ("h100-4b", "h100", (60, 120)),
+        ("3090-64m", "rtx3090", (1.5, 2.5)),
+        ("t4-hybrid", "t4", (0.5, 8)),
+    ],
+)
+def test_the_recipe_fits_the_machine_in_its_name(
+    name: str, device: str, hours: tuple[float, float]
+) -> None:
+    path = next(p for p in RECIPES if p.stem == name)
+    plan = plan_run(read_recipe(path).pretrain, parse(PlanConfig, {"device": device}))
+    assert plan.fits
+    assert plan.asked.memory.peak < 0.93 * plan.device.usable, "the estimate is good to 10 %"
+    assert hours[0] < plan.cost.hours < hours[1]
+    if name == "3090-64m":
+        assert 500 < plan.cost.krw < 700
+    if name == "h100-4b":
+        assert plan.cost.tokens == 15_000_000_000
+
+
+def test_the_flagships_data_and_training_are_as_published() -> None:
+    recipe = read_recipe(next(p for p in RECIPES if p.stem == "h100-4b"))
+    assert recipe.mix == {"ko": 0.40, "en": 0.20, "code": 0.25, "math": 0.15}
+    domains = [source.domain for source in recipe.data.sources]
+    assert domains == ["ko"] * 4 + ["en"] * 2 + ["code"] * 2 + ["math"]
+    assert all(source.name.startswith("hf:") for source in recipe.data.sources)
+    assert recipe.pretrain.optimizer.kind == "teon"
+    assert recipe.pretrain.schedule.kind == "wsd"
+    assert recipe.pretrain.schedule.multiplier(10_000, 28_611) == 1
+    assert recipe.pretrain.schedule.multiplier(28_610, 28_611) == pytest.approx(0.01)
+
+
 def test_recipes_are_found() -> None:
-    assert {p.stem for p in RECIPES} >= {"from-folder", "korean-small", "mamba2-ko"}
+    assert {p.stem for p in RECIPES} >= {
+        "from-folder",
+        "korean-small",
+        "mamba2-ko",
+        "h100-4b",
+        "3090-64m",
+        "t4-hybrid",
+    }
 
 
 @pytest.mark.parametrize("minutes", [1, 10, 60])

@@ -17,6 +17,11 @@ out_option = click.option(
     "--out", type=click.Path(path_type=Path), help=_("Where the result goes.")
 )
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
+dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help=_("Only check: build the model without memory and run a step of a narrow copy."),
+)
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
 
 

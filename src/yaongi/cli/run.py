@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
+from yaongi.cli.options import (
+    dry_run_option,
+    json_option,
+    out_option,
+    overrides_argument,
+    recipe_argument,
+)
+from yaongi.cli.plan import emit_dry_run
 from yaongi.cli.road import Road, read_recipe
 from yaongi.core.i18n import translate as _
 
@@ -20,10 +27,17 @@ from yaongi.core.i18n import translate as _
 @recipe_argument
 @overrides_argument
 @out_option
+@dry_run_option
 @json_option
-def command(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def command(
+    recipe: Path, overrides: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool
+) -> None:
     """Make everything up to the report, then print it."""
-    road = Road(read_recipe(recipe, overrides), out)
+    checked = read_recipe(recipe, overrides)
+    if dry_run:
+        emit_dry_run(checked, as_json)
+        return
+    road = Road(checked, out)
     report = road.report
     result = {
         "model": str(road.model.path),

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
+from yaongi.cli.options import (
+    dry_run_option,
+    json_option,
+    out_option,
+    overrides_argument,
+    recipe_argument,
+)
+from yaongi.cli.plan import emit_dry_run
 from yaongi.cli.road import Road, make_recipe, read_recipe
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.errors import ConfigError
@@ -101,9 +108,15 @@ def _files_road(paths: tuple[Path, ...], vocab_size: int, out: Path) -> Road:
 @recipe_argument
 @overrides_argument
 @out_option
+@dry_run_option
 @json_option
-def pretrain(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def pretrain(
+    recipe: Path, overrides: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool
+) -> None:
     """Make the base model."""
+    if dry_run:
+        emit_dry_run(read_recipe(recipe, overrides), as_json)
+        return
     _summary(_road(recipe, overrides, "base", out).base, as_json)
 
 

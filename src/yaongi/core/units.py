@@ -55,6 +55,28 @@ Seconds = Annotated[float, BeforeValidator(lambda v: _parse(v, {**_TIME, "": 1},
 """A duration in seconds; reads ``2h``."""
 
 
+KRW_PER_USD = 1400
+"""For rough costs only; the day's rate differs."""
+
+_PRICE = re.compile(r"\s*([$₩]?)\s*([0-9][0-9,]*\.?[0-9]*)\s*(USD|KRW|)\s*(?:/\s*h)?\s*", re.I)
+
+
+def _usd_per_hour(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _PRICE.fullmatch(value)
+    if not match:
+        raise ValueError(
+            translate("'{value}' is not a price; write it like 2.39USD/h or 300KRW/h.", value=value)
+        )
+    amount = float(match[2].replace(",", ""))
+    return amount / KRW_PER_USD if match[1] == "₩" or match[3].upper() == "KRW" else amount
+
+
+UsdPerHour = Annotated[float, BeforeValidator(_usd_per_hour)]
+"""The price of an hour in US dollars; reads ``2.39USD/h`` and ``300KRW/h``."""
+
+
 def human_bytes(n: float) -> str:
     """``1234567`` -> ``1.23 MB``."""
     for unit in ("B", "KB", "MB", "GB"):

@@ -19,8 +19,10 @@ from yaongi.model.layer import (
     LayerAux,
     LayerConfig,
     LayerCount,
+    LayerMemory,
     Linear,
     RMSNorm,
+    Workload,
 )
 
 
@@ -58,6 +60,17 @@ class AttentionConfig(LayerConfig):
             mixing_flops=2 * queries * (context + 1),  # q k^T and p v over (context+1)/2 keys
             state_bytes=2 * keys * context * cache_bytes,
         )
+
+    def memory(self, d_model: int, work: Workload) -> LayerMemory:
+        queries, keys = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        heads = 2 * (queries + keys)  # q, k, v and the output
+        before_norm = queries + keys if self.qk_norm else 0
+        log_sums = 4 * self.n_heads
+        # packed documents: the mask, widened to the stream's numbers; scores are never whole
+        mask = work.width * work.seq_len
+        each = work.width * (d_model + heads + before_norm) + log_sums + mask
+        copies = work.copies(2 * d_model * (queries + keys))
+        return LayerMemory(work.tokens * each + copies, work.tokens * work.width * heads)
 
 
 @dataclass

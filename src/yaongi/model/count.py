@@ -1,4 +1,4 @@
-"""Sizes by formula: parameters, FLOPs per token, bytes of decoding state.
+"""Sizes by formula: parameters, FLOPs per token, bytes of activations and of decoding state.
 
 Nothing is built, so a plan for a machine one does not have costs nothing; tests hold the formulas
 against the built modules.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yaongi.model.layer import LayerCount
+from yaongi.model.layer import LayerCount, LayerMemory, Workload
 from yaongi.model.lm import LMConfig
 
 
@@ -61,6 +61,30 @@ def count(cfg: LMConfig) -> Counts:
     inactive = sum(c.inactive for c in [*layers, *engrams])
     active = body - inactive + embedding  # the head, tied or not
     return Counts(cfg, total, active, active if cfg.tied else active + embedding)
+
+
+def block_params(cfg: LMConfig) -> list[int]:
+    """Parameters of each layer with its norm and the dense ones of its Engram, in order."""
+    sizes = [c.total + cfg.d_model for c in _layers(cfg, 1)]
+    places = cfg.engram.layers if cfg.engram else ()
+    for layer, engram in zip(places, _engrams(cfg), strict=True):
+        sizes[layer] += engram.total - engram.inactive
+    return sizes
+
+
+def table_params(cfg: LMConfig) -> int:
+    """Parameters of Engram's tables, whose gradients are sparse."""
+    return sum(c.inactive for c in _engrams(cfg))
+
+
+def block_memory(cfg: LMConfig, work: Workload) -> list[LayerMemory]:
+    """Activations of each layer with its norm, which keeps the stream before the layer."""
+    stream = work.tokens * cfg.d_model * work.width
+    parts = [cfg.settings(k).memory(cfg.d_model, work) for k in cfg.layers]
+    for layer, part in (cfg.engram.memory(cfg.d_model, work) if cfg.engram else {}).items():
+        mixer = parts[layer]
+        parts[layer] = LayerMemory(mixer.kept + part.kept, max(mixer.scratch, part.scratch))
+    return [LayerMemory(p.kept + stream, p.scratch + 2 * stream) for p in parts]
 
 
 def _layers(cfg: LMConfig, context: int, cache_bytes: int = 2) -> list[LayerCount]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from math import isqrt
+from math import expm1, isqrt
 from typing import Annotated, Any, cast
 
 import torch
@@ -21,7 +21,15 @@ from yaongi.core.config import Config
 from yaongi.core.errors import CheckpointError
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
-from yaongi.model.layer import Context, InitStreams, LayerCount, Linear, RMSNorm
+from yaongi.model.layer import (
+    Context,
+    InitStreams,
+    LayerCount,
+    LayerMemory,
+    Linear,
+    RMSNorm,
+    Workload,
+)
 from yaongi.model.tables import NgramTable, Recall
 
 TAPS = 4  # of the convolution, as in the paper
@@ -120,11 +128,36 @@ class EngramConfig(NgramSettings):
         rows = self.table_rows()
         return [_count(self.at(i), sum(rows[i]), d_model, cache_bytes) for i in self.layers]
 
+    def memory(self, d_model: int, work: Workload) -> dict[int, LayerMemory]:
+        """Activations of each module in training, by layer; see ``layer.LayerMemory``."""
+        return {i: _memory(self.at(i), d_model, work) for i in self.layers}
+
+    def gradient_bytes(self, tokens: int) -> int:
+        """Of the tables' sparse gradients after so many tokens, were no n-gram to occur twice.
+
+        A head with R rows has R (1 - e^(-tokens/R)) of them hit, each with its index and values.
+        """
+        return round(
+            sum(
+                -expm1(-tokens / rows) * rows * (4 * self.at(layer).head_dim + 8)
+                for layer, tables in self.table_rows().items()
+                for rows in tables
+            )
+        )
+
 
 def _count(cfg: NgramSettings, rows: int, d_model: int, cache_bytes: int) -> LayerCount:
     table = rows * cfg.head_dim
     dense = 2 * cfg.d_memory * d_model + (3 + TAPS) * d_model
     return LayerCount(table + dense, table, 2.0 * d_model, cache_bytes * cfg.back * d_model)
+
+
+def _memory(cfg: NgramSettings, d_model: int, work: Workload) -> LayerMemory:
+    """What was read and where; the stream; key, query, value before and after gate and convolution."""
+    each = cfg.lookups * 16 + work.width * cfg.d_memory + (6 * work.width + 8) * d_model
+    copies = work.copies(2 * cfg.d_memory * d_model)
+    rows = 4 * cfg.d_memory + (3 * work.width + 8) * d_model  # gradients
+    return LayerMemory(work.tokens * each + copies, work.tokens * rows)
 
 
 @functools.cache

@@ -19,7 +19,9 @@ from yaongi.model.layer import (
     LayerAux,
     LayerConfig,
     LayerCount,
+    LayerMemory,
     Linear,
+    Workload,
 )
 from yaongi.ops.activation import squared_relu
 
@@ -39,6 +41,20 @@ class MLPConfig(LayerConfig):
     def count(self, d_model: int, context: int, cache_bytes: int = 2) -> LayerCount:
         matrices = 3 if self.activation == "swiglu" else 2
         return LayerCount(matrices * d_model * self.d_ff, 0, 0.0, 0)
+
+    def memory(self, d_model: int, work: Workload) -> LayerMemory:
+        return feed_forward_memory(d_model, self.d_ff, self.activation, work)
+
+
+def feed_forward_memory(
+    d_model: int, d_ff: int, activation: Activation, work: Workload
+) -> LayerMemory:
+    """Kept: the input; before and after the activation; for SwiGLU also the gate, twice."""
+    wide = (4 if activation == "swiglu" else 2) * d_ff
+    copies = work.copies((3 if activation == "swiglu" else 2) * d_model * d_ff)
+    kept = work.tokens * work.width * (d_model + wide) + copies
+    # each gradient finds room where what it needed was
+    return LayerMemory(kept, work.tokens * work.width * wide // 2)
 
 
 class FeedForward(Layer):

@@ -125,6 +125,45 @@ class LayerCount:
     state_bytes: int
 
 
+@dataclass(frozen=True)
+class Workload:
+    """One forward and backward pass, as the memory formulas see it.
+
+    Attributes:
+        width: bytes of a number of the stream: 2 under autocast to bf16 or fp16, else 4.
+        blocked: with the kernels of the CPU, which work in cache-sized blocks and recompute;
+            elsewhere plain PyTorch keeps more.
+    """
+
+    rows: int
+    seq_len: int
+    width: int = 4
+    blocked: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the pass."""
+        return self.rows * self.seq_len
+
+    def copies(self, weights: int) -> int:
+        """Bytes of the narrow copies autocast makes of so many weights and keeps."""
+        return self.width * weights if self.width < 4 else 0
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """Bytes of activations of a layer in training, its norm and residual excluded.
+
+    Attributes:
+        kept: from the forward pass to the backward pass.
+        scratch: further bytes in use at the backward pass's worst moment, the gradients of
+            weights excluded.
+    """
+
+    kept: int
+    scratch: int
+
+
 class Exact(nn.Module):
     """A module some of whose own tensors stay float32 whatever the model is converted to."""
 
@@ -179,6 +218,10 @@ class LayerConfig(Config):
 
     def count(self, d_model: int, context: int, cache_bytes: int = 2) -> LayerCount:
         """The arithmetic for ``context`` tokens, ``cache_bytes`` per cached number."""
+        raise NotImplementedError
+
+    def memory(self, d_model: int, work: Workload) -> LayerMemory:
+        """Activations in training; what each forward keeps is told by its autograd graph."""
         raise NotImplementedError
 
 

@@ -21,8 +21,11 @@ from yaongi.model.layer import (
     LayerAux,
     LayerConfig,
     LayerCount,
+    LayerMemory,
     Linear,
+    Workload,
 )
+from yaongi.ops.ssd.chunked import CHUNK, block_rows
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4  # step sizes at initialisation, as in mamba_ssm
 A_MIN, A_MAX = 1.0, 16.0
@@ -74,6 +77,32 @@ class MambaConfig(LayerConfig):
             state_bytes=4 * self.d_inner * self.d_state
             + cache_bytes * (self.d_conv - 1) * self.d_xbc,
         )
+
+    def memory(self, d_model: int, work: Workload) -> LayerMemory:
+        e, inner, taps = work.width, self.d_inner, self.d_xbc
+        projected = inner + taps + self.n_heads
+        # the scan: a state for each chunk and its output in float32, its inputs from the taps
+        states = 4 * work.rows * (-(-work.seq_len // CHUNK) + 1) * inner * self.d_state
+        each = e * (d_model + 2 * taps + inner) + 4 * (inner + 2 * self.n_heads)
+        if work.blocked:
+            each += e * projected  # the gate is a part of it
+        else:  # the norm's and the convolution's steps one by one
+            each += 4 * 3 * inner + (4 * inner if e < 4 else e * projected) + e * taps
+        kept = work.tokens * each + states + work.copies(d_model * (projected + inner))
+        return LayerMemory(kept, self._scan_backward(work, states))
+
+    def _scan_backward(self, work: Workload, states: int) -> int:
+        """Bytes in use in ``ops.ssd.chunked``: by token, and by token of one block of rows.
+
+        The gradient of its output stands where the norm's input was; what else the norm kept is
+        free by then.
+        """
+        inner, heads = self.d_inner, self.n_heads
+        shared = self.n_groups * (4 * self.d_state + 2 * CHUNK) + 12 * heads
+        each = 4 * shared + (work.width - (0 if work.blocked else 12)) * inner
+        block = 4 * (5 * inner + 3 * heads * CHUNK + 2 * heads * self.d_state)
+        rows = block_rows(work.rows, work.seq_len * inner) if work.blocked else work.rows
+        return 2 * states + work.tokens * each + rows * work.seq_len * block
 
 
 @dataclass

@@ -13,8 +13,18 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yaongi.model.feedforward import FeedForward
-from yaongi.model.layer import Context, Exact, InitStreams, Layer, LayerAux, LayerConfig, LayerCount
+from yaongi.model.feedforward import FeedForward, feed_forward_memory
+from yaongi.model.layer import (
+    Context,
+    Exact,
+    InitStreams,
+    Layer,
+    LayerAux,
+    LayerConfig,
+    LayerCount,
+    LayerMemory,
+    Workload,
+)
 
 
 class MoEConfig(LayerConfig):
@@ -56,6 +66,20 @@ class MoEConfig(LayerConfig):
         total = d_model * self.n_experts + self.n_experts * expert
         total += matrices * d_model * self.d_shared
         return LayerCount(total, (self.n_experts - self.top_k) * expert, 0.0, 0)
+
+    def memory(self, d_model: int, work: Workload) -> LayerMemory:
+        shared = LayerMemory(0, 0)
+        if self.d_shared:
+            shared = feed_forward_memory(d_model, self.d_shared, self.activation, work)
+        wide = (2 if self.activation == "swiglu" else 1) * self.d_ff
+        routed = self.top_k * work.width * (d_model + wide)  # sorted rows, before the activation
+        own_input = work.width < 4 or not self.d_shared  # in float32, or the shared expert's
+        router = 4 * self.n_experts + (4 * d_model if own_input else 0)
+        route = self.top_k * (3 * 8 + 2 * 4)  # three indices and two weights of each choice
+        kept = shared.kept + work.tokens * (routed + router + route)
+        # gradients of the sorted rows, out and in; the shared expert's turn comes before
+        scratch = max(shared.scratch, work.tokens * 2 * self.top_k * work.width * d_model)
+        return LayerMemory(kept, scratch)
 
 
 class MoELayer(Layer):

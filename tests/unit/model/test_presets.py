@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from yaongi.model.count import count
-from yaongi.model.lm import LM, LMConfig
-from yaongi.model.presets import NANO, PRESETS, preset
+from yaongi.model.count import count, table_params
+from yaongi.model.lm import LM
+from yaongi.model.presets import PRESETS, preset
 
 MILLIONS = {  # total, active
     "5m": (4.9, 4.9),
@@ -16,7 +16,12 @@ MILLIONS = {  # total, active
     "61m-a25m": (60.7, 25.3),
     "146m": (146.3, 146.3),
     "0.5b-a0.1b": (527.6, 103.0),
+    "0.5b-a0.1b-engram": (544.5, 104.8),
+    "yaongi-4b-a0.6b": (4236.0, 623.8),
     "yaongi-4b-a0.6b-stock": (3450.4, 619.3),
+    "nemotron-3-nano": (31577.9, 3227.8),
+    "llama-3.2-1b": (1235.8, 1235.8),
+    "qwen3-0.6b": (596.0, 596.0),
     "minimind-64m": (63.9, 63.9),
     "minimind-198m-a64m": (198.4, 63.9),
     "smallm-39m": (39.6, 39.6),
@@ -44,23 +49,33 @@ def test_every_preset_has_its_published_size():
 
 def test_nemotron_3_nano():
     """31.6 B, 3.2 B active, 3.6 B with embeddings: arXiv 2512.20848; our formulas to the digit."""
-    nano = LMConfig.model_validate(
-        {
-            "vocab_size": 131072,
-            "d_model": 2688,
-            "tied": False,
-            "pattern": NANO,
-            "mamba": {"n_heads": 64, "head_dim": 64, "n_groups": 8, "d_state": 128},
-            "attention": {"n_heads": 32, "n_kv_heads": 2, "head_dim": 128},
-            "moe": {"n_experts": 128, "top_k": 6, "d_ff": 1856, "d_shared": 3712},
-        }
-    )
+    nano = preset("nemotron-3-nano")
     sizes = count(nano)
     assert len(nano.layers) == 52
     assert [i for i, k in enumerate(nano.layers) if k == "*"] == [5, 12, 19, 26, 33, 42]
     assert round(sizes.params_total / 1e9, 3) == 31.578
     assert round(sizes.params_active / 1e9, 3) == 3.228
     assert round(sizes.params_active_with_embedding / 1e9, 3) == 3.580
+
+
+def test_the_flagship():
+    """4.236 B, 0.624 B active, 0.657 B with the input embedding; 21.8 % of the sparse in tables."""
+    cfg = preset("yaongi-4b-a0.6b")
+    sizes = count(cfg)
+    assert round(sizes.params_total / 1e9, 3) == 4.236
+    assert round(sizes.params_active / 1e9, 3) == 0.624
+    assert round(sizes.params_active_with_embedding / 1e9, 3) == 0.657
+    sparse = sizes.params_total - sizes.params_active
+    assert round(table_params(cfg) / sparse, 2) == 0.22
+    twin = cfg.model_copy(update={"engram": None})
+    assert twin == preset("yaongi-4b-a0.6b-stock")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("llama-3.2-1b", 1_235_814_400), ("qwen3-0.6b", 596_049_920)]
+)
+def test_published_shapes_have_their_published_sizes(name, parameters):
+    assert count(preset(name)).params_total == parameters
 
 
 def test_flagship_layers_have_the_designs_sizes():

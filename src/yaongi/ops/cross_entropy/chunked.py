@@ -30,7 +30,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         losses: list[Tensor] = []
-        size = _chunk_tokens(hidden, weight)
+        size = chunk_tokens(hidden.device.type, len(hidden), len(weight))
         logits = torch.empty(size, len(w), dtype=hidden.dtype, device=hidden.device)
         e = (
             logits
@@ -64,9 +64,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_hidden * scale.to(grad_hidden.dtype), grad_weight * scale, None, None
 
 
-def _chunk_tokens(hidden: Tensor, weight: Tensor) -> int:
-    elements = CHUNK_ELEMENTS.get(hidden.device.type, CHUNK_ELEMENTS_ELSEWHERE)
-    return min(max(1, len(hidden)), max(MIN_TOKENS, elements // len(weight)))
+def chunk_tokens(device_type: str, tokens: int, vocab_size: int) -> int:
+    """How many of the tokens have their logits in memory at a time."""
+    elements = CHUNK_ELEMENTS.get(device_type, CHUNK_ELEMENTS_ELSEWHERE)
+    return min(max(1, tokens), max(MIN_TOKENS, elements // vocab_size))
 
 
 def _accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:

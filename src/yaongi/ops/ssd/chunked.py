@@ -207,8 +207,13 @@ def _row_blocks(x: Tensor) -> Iterator[slice]:
     """Rows of the batch that fit the cache together; all of them where that is no matter."""
     size = x.shape[0]
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
-        size = max(1, BLOCK_ELEMENTS // x[0].numel())
+        size = block_rows(size, x[0].numel())
     return (slice(i, i + size) for i in range(0, x.shape[0], size))
+
+
+def block_rows(rows: int, row_elements: int) -> int:
+    """Rows of the batch that are worked on together on a CPU."""
+    return min(rows, max(1, BLOCK_ELEMENTS // row_elements))
 
 
 def _by_head(t: Tensor, groups: int) -> Tensor:
