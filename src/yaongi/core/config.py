@@ -75,7 +75,7 @@ class Registry(Generic[C]):
                 what=self.what,
                 help=did_you_mean(kind, self.builtin),
             )
-        found = _import(target, self.what)
+        found = import_plugin(target, self.what)
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise ConfigError(
                 "'{target}' is not a {what}: it must be a class derived from {base}.",
@@ -108,7 +108,8 @@ class Registry(Generic[C]):
         return cls.model_validate({**value, "kind": kind})
 
 
-def _import(target: str, what: str) -> Any:
+def import_plugin(target: str, what: str) -> Any:
+    """What ``module:name`` names. Raises ConfigError when it cannot be imported."""
     module_name, _, attribute = target.partition(":")
     if str(Path.cwd()) not in sys.path:  # plug-ins live beside the recipe's user, as with pytest
         sys.path.append(str(Path.cwd()))
