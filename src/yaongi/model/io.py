@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from yaongi.core.artifact import MANIFEST, open_artifact
@@ -19,6 +21,7 @@ from yaongi.core.files import read_json, write_json, write_with
 from yaongi.model.lm import LM, LMConfig
 
 _torch_files: Any = safetensors.torch  # its functions are only partly typed
+_safe_open: Any = safe_open
 MODEL_KINDS = ("base", "sft")
 """The kinds of artifact that are a model folder."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -91,16 +94,41 @@ def load_model(
     return model.to(device).eval()
 
 
+@contextmanager
+def open_tensors(folder: str | Path) -> Generator[Callable[[str], Tensor]]:
+    """Read a saved model one tensor at a time, by name, without ever holding all of it.
+
+    Raises:
+        CheckpointError: as ``load_model``, before the first tensor is read.
+    """
+    path = Path(folder) / WEIGHTS
+    with torch.device("meta"):
+        model = LM(load_config(folder))
+    with ExitStack() as stack:
+        with _readable(path):
+            file = stack.enter_context(_safe_open(path, framework="pt"))
+        shapes: dict[str, list[int]] = {k: file.get_slice(k).get_shape() for k in file.keys()}  # noqa: SIM118
+        _check(path, model, {k: torch.empty(v, device="meta") for k, v in shapes.items()})
+        yield file.get_tensor
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file.
 
     Raises:
         CheckpointError: missing, or not readable as safetensors (for example cut short).
     """
+    with _readable(path):
+        return _torch_files.load_file(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Say in our words what is wrong with a safetensors file that is opened inside."""
     if not path.is_file():
         raise CheckpointError("{path} is missing.", path=path)
     try:
-        return _torch_files.load_file(path)
+        yield
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
             "{path} is not readable as safetensors ({reason}); found {bytes} bytes. "
