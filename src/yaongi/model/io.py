@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import CheckpointError
 from yaongi.core.files import read_json, write_json, write_with
+from yaongi.model.layer import Exact
 from yaongi.model.lm import LM, LMConfig
 
 _torch_files: Any = safetensors.torch  # its functions are only partly typed
@@ -29,14 +30,19 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 def save_model(model: LM, folder: Path) -> None:
     """Write weights and settings into ``folder``. A tied head is the embedding, stored once."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    save_tensors(model.cfg, model.state_dict(), folder)
+
+
+def save_tensors(cfg: LMConfig, named: Mapping[str, Tensor], folder: Path) -> None:
+    """``save_model`` for tensors that are in no model, their dtypes kept."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in named.items()}
     folder.mkdir(parents=True, exist_ok=True)
 
     def fill(temporary: Path) -> None:
         _torch_files.save_file(tensors, temporary, metadata={"format": "pt"})
 
     write_with(folder / WEIGHTS, fill)
-    write_json(folder / CONFIG, model.cfg.as_json())
+    write_json(folder / CONFIG, cfg.as_json())
 
 
 def load_config(folder: str | Path) -> LMConfig:
@@ -90,6 +96,8 @@ def load_model(
         model.to(dtype)  # on the meta device: decides which tensors change
         own = model.state_dict()
         tensors = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+    for name in _exact_names(model):  # an imported model may have them in half precision
+        tensors[name] = tensors[name].float()
     model.load_state_dict(tensors, assign=True)
     return model.to(device).eval()
 
@@ -137,6 +145,12 @@ def _readable(path: Path) -> Generator[None]:
             reason=error,
             bytes=path.stat().st_size,
         ) from error
+
+
+def _exact_names(model: LM) -> list[str]:
+    """The tensors that are float32 whatever the others are."""
+    found = [(p, m) for p, m in model.named_modules() if isinstance(m, Exact)]
+    return [f"{prefix}.{name}" for prefix, module in found for name in module.exact]
 
 
 def _check(path: Path, model: LM, tensors: dict[str, Tensor]) -> None:
