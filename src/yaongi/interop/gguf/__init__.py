@@ -8,17 +8,15 @@ Tensors are read, turned, quantized and written one by one, so memory is that of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.errors import CapabilityError, ConfigError
 from yaongi.interop.gguf.architectures import Architecture, architecture
 from yaongi.interop.gguf.file import Content, write
-from yaongi.interop.gguf.tensors import targets
+from yaongi.interop.gguf.tensors import Read, targets
 from yaongi.interop.gguf.types import QUANTS, choose, known, library
 from yaongi.interop.gguf.vocabulary import Vocabulary, vocabulary
 from yaongi.model.io import MODEL_KINDS, load_config, open_tensors
@@ -87,6 +85,8 @@ def describe(
     context_len: int | None,
 ) -> Content:
     """Everything of the file but the numbers; see ``export_gguf``."""
+    for choice in (quant, fallback or quant):
+        known(choice)
     graph = architecture(cfg)
     if context_len is None:
         raise ConfigError(
@@ -110,7 +110,7 @@ def describe(
     )
 
 
-def _check_left_out(graph: Architecture, cfg: LMConfig, read: Callable[[str], Tensor]) -> None:
+def _check_left_out(graph: Architecture, cfg: LMConfig, read: Read) -> None:
     """Selection biases that the graph has no place for must do nothing."""
     for i, letter in enumerate(cfg.layers):
         source = f"layers.{i}.mixer.gate.e_score_correction_bias"

@@ -82,15 +82,18 @@ def _only_stock_layers(cfg: LMConfig) -> None:
 
 
 def _closest(cfg: LMConfig) -> str:
-    letters = cfg.layers
+    letters, a = cfg.layers, cfg.attention
     if set(letters) == {"M"}:
         return "mamba2"
-    if letters in ("*-" * (len(letters) // 2), "*E" * (len(letters) // 2)):
-        assert cfg.attention is not None
-        if "E" in letters:
-            return "qwen3moe"
-        return "qwen3" if cfg.attention.qk_norm else "llama"
-    return "nemotron_h_moe" if "E" in letters else "nemotron_h"
+    if a is None or letters not in ("*-" * (len(letters) // 2), "*E" * (len(letters) // 2)):
+        return "nemotron_h_moe" if "E" in letters else "nemotron_h"
+    if "E" in letters:
+        return "qwen3moe"
+    if a.qk_norm:
+        return "qwen3"
+    # the graph called llama adds biases too, and knows more: heads of any width, scaled RoPE
+    fits_qwen2 = a.n_heads * a.head_dim == cfg.d_model and a.rope_scaling is None
+    return "qwen2" if a.bias == "qkv" and fits_qwen2 else "llama"
 
 
 def _needs(name: str, cfg: LMConfig) -> Iterator[str]:
@@ -105,6 +108,12 @@ def _needs(name: str, cfg: LMConfig) -> Iterator[str]:
         if hybrid or a.rope_theta is None:
             fixed.append(("attention.rope_theta", a.rope_theta, None if hybrid else 1e4))
         fixed.append(("attention.qk_norm", a.qk_norm, name.startswith("qwen3")))
+        if name not in ("llama", "qwen2"):
+            fixed.append(("attention.bias", a.bias, "none"))
+        if name != "llama":
+            fixed.append(
+                ("attention.rope_scaling", a.rope_scaling and a.rope_scaling.as_json(), None)
+            )
     if "-" in cfg.layers and (f := cfg.mlp):
         fixed.append(("mlp.activation", f.activation, activation))
     if "E" in cfg.layers and (e := cfg.moe):
@@ -218,6 +227,7 @@ def _expert_keys(cfg: LMConfig) -> dict[str, Any]:
 
 _KEYS: dict[str, Callable[[LMConfig], dict[str, Any]]] = {
     "llama": _transformer_keys,
+    "qwen2": _transformer_keys,
     "qwen3": _transformer_keys,
     "qwen3moe": _transformer_keys,
     "mamba2": _mamba2_keys,

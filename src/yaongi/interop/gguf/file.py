@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from yaongi.core.errors import ArtifactError
 from yaongi.core.files import storage_errors, write_with
 from yaongi.interop.gguf.architectures import Architecture
-from yaongi.interop.gguf.tensors import Target
+from yaongi.interop.gguf.tensors import Read, Target
 from yaongi.interop.gguf.types import ggml_type, library, pack, packed_shape
 from yaongi.interop.gguf.vocabulary import Vocabulary
 
@@ -34,7 +33,7 @@ class Content:
     tensors: list[tuple[Target, str]]
 
 
-def write(out: Path, content: Content, read: Callable[[str], Tensor]) -> None:
+def write(out: Path, content: Content, read: Read) -> None:
     """Write ``out`` atomically, asking ``read`` for one tensor after the other by our names.
 
     Raises:
@@ -53,7 +52,7 @@ def write(out: Path, content: Content, read: Callable[[str], Tensor]) -> None:
             for target, quant in content.tensors:
                 writer.write_padding(stream, stream.tell())
                 # our own writes: numpy's tofile would not say that the disk is full
-                for block in pack(target.source, target.turn(read(target.source)), quant):
+                for block in pack(target.source, target.make(read), quant):
                     stream.write(block)
             writer.write_padding(stream, stream.tell())
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from yaongi.interop.gguf.architectures import Architecture
+from yaongi.model.attention import AttentionConfig
 from yaongi.model.lm import LM, LMConfig
+from yaongi.model.rope import frequencies
 
 TABLES = {
     "embeddings.weight": "token_embd.weight",
@@ -22,6 +24,10 @@ MIXER = {
     "k_proj.weight": "attn_k.weight",
     "v_proj.weight": "attn_v.weight",
     "o_proj.weight": "attn_output.weight",
+    "q_proj.bias": "attn_q.bias",
+    "k_proj.bias": "attn_k.bias",
+    "v_proj.bias": "attn_v.bias",
+    "o_proj.bias": "attn_output.bias",
     "q_norm.weight": "attn_q_norm.weight",
     "k_norm.weight": "attn_k_norm.weight",
     # feed-forward
@@ -52,6 +58,7 @@ EXACT = ("ssm_conv1d.weight", "ssm_a", "ssm_d", "ssm_norm.weight", "ffn_gate_inp
 """Matrices that stay float32: llama.cpp's kernels expect it, and routing must not tip over."""
 
 Turn = Callable[[Tensor], Tensor]
+Read = Callable[[str], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,10 @@ class Target:
     """One tensor of the file.
 
     Attributes:
-        name: in the file; ``source`` is our name of what it is made from.
+        name: in the file.
+        source: what it is made from: our name of a tensor, or the setting it follows from.
         shape: in torch's order (GGUF writes the dimensions from the other end).
-        turn: our tensor -> theirs.
+        make: the tensor itself, from a function that reads ours by name.
         exact: stays float32.
         table: the embedding or the head, (V,D).
     """
@@ -69,25 +77,49 @@ class Target:
     name: str
     source: str
     shape: tuple[int, ...]
-    turn: Turn
+    make: Callable[[Read], Tensor]
     exact: bool
-    table: bool
+    table: bool = False
 
 
 def targets(cfg: LMConfig, graph: Architecture) -> list[Target]:
     """Every tensor of the file, in its order."""
     with torch.device("meta"):
         ours = LM(cfg).state_dict()
-    found: list[Target] = []
+    found = [_stretched(cfg.attention)] if cfg.attention and cfg.attention.rope_scaling else []
     for source, tensor in ours.items():
         if source.endswith("e_score_correction_bias") and not graph.has_bias:
             continue
-        block, inside = _place(source, graph.paired)
-        turn = _turn(inside, cfg, graph)
-        shape = tuple(turn(tensor).shape)
-        exact, table = inside in EXACT or len(shape) == 1, len(shape) == 2 and source in TABLES
-        found.append(Target(block + inside, source, shape, turn, exact, table))
+        found.append(_from_ours(source, tensor, cfg, graph))
     return found
+
+
+def _from_ours(source: str, tensor: Tensor, cfg: LMConfig, graph: Architecture) -> Target:
+    block, inside = _place(source, graph.paired)
+    turn = _turn(inside, cfg, graph)
+    shape = tuple(turn(tensor).shape)
+    return Target(
+        name=block + inside,
+        source=source,
+        shape=shape,
+        make=lambda read: turn(read(source)),
+        exact=inside in EXACT or len(shape) == 1,
+        table=len(shape) == 2 and source in TABLES,
+    )
+
+
+def _stretched(a: AttentionConfig) -> Target:
+    """By how much Llama 3's RoPE scaling slows each pair of dimensions."""
+    assert a.rope_theta is not None
+    slow = frequencies(a.head_dim, a.rope_theta, a.rope_scaling)
+    factors = frequencies(a.head_dim, a.rope_theta, None) / slow
+    return Target(
+        name="rope_freqs.weight",
+        source="attention.rope_scaling",
+        shape=tuple(factors.shape),
+        make=lambda read: factors,
+        exact=True,
+    )
 
 
 def _place(source: str, paired: bool) -> tuple[str, str]:
@@ -102,7 +134,7 @@ def _place(source: str, paired: bool) -> tuple[str, str]:
 
 
 def _turn(inside: str, cfg: LMConfig, graph: Architecture) -> Turn:
-    if graph.interleaved and inside in ("attn_q.weight", "attn_k.weight") and cfg.attention:
+    if graph.interleaved and inside.startswith(("attn_q.", "attn_k.")) and cfg.attention:
         return _neighbours(cfg.attention.head_dim)
     groups = cfg.mamba.n_groups if cfg.mamba else 1
     turns: dict[str, Turn] = {
@@ -122,7 +154,7 @@ def _neighbours(head_dim: int) -> Turn:
     """Rows of queries or keys in the order in which (i, i + K/2) become (2i, 2i+1)."""
 
     def turn(weight: Tensor) -> Tensor:
-        halves = weight.view(-1, 2, head_dim // 2, weight.shape[-1])
+        halves = weight.view(-1, 2, head_dim // 2, *weight.shape[1:])
         return halves.transpose(1, 2).reshape(weight.shape)
 
     return turn

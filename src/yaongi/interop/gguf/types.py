@@ -70,7 +70,7 @@ def choose(target: Target, quant: str, fallback: str | None = None) -> str:
     Raises:
         ConfigError: its rows are no multiple of the format's block, nor of ``fallback``'s.
     """
-    if target.exact or len(target.shape) == 1:
+    if target.exact:
         return "f32"
     if target.table and _bits(quant) < _bits(_TABLE_LEAST):
         quant = _TABLE_LEAST
