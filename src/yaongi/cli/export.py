@@ -13,7 +13,9 @@ from yaongi.interop.targets import TARGETS, export
 
 
 @click.command(
-    help=_("Write a model as other programs read it: transformers and vLLM (hf), llama.cpp (gguf)."),
+    help=_(
+        "Write a model as other programs read it: transformers and vLLM (hf), llama.cpp (gguf)."
+    ),
     epilog=_("Example: yaongi export runs/quickstart/5m/sft --to hf --out exported"),
 )
 @click.argument("model", type=click.Path(path_type=Path))

@@ -169,7 +169,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
             path=path,
             help=translate("Did you mean '{near}'?", near=path.parent / near) if near else "",
         )
-    data = _yaml(_text(path), str(path))
+    data = parse_yaml(_text(path), str(path))
     if data is None:  # an empty recipe changes nothing
         return apply_overrides({}, overrides)
     if not is_mapping(data):
@@ -205,7 +205,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
                     child=reprlib.repr(child),
                 )
             node = cast("dict[str, Any]", child)
-        node[last] = _yaml(value, item)
+        node[last] = parse_yaml(value, item)
     return result
 
 
@@ -215,7 +215,8 @@ def _copy(value: Any) -> Any:
     return [_copy(v) for v in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
-def _yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text. Raises ConfigError with the line where it is broken."""
     try:
         loader: Any = YAML(typ="safe", pure=True)  # ruamel types only half of its methods
         return loader.load(text)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.config import parse
@@ -149,8 +149,9 @@ def _readable(path: Path) -> Generator[None]:
 
 def _exact_names(model: LM) -> list[str]:
     """The tensors that are float32 whatever the others are."""
-    found = [(p, m) for p, m in model.named_modules() if isinstance(m, Exact)]
-    return [f"{prefix}.{name}" for prefix, module in found for name in module.exact]
+    modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+    found = [(path, module) for path, module in modules if isinstance(module, Exact)]
+    return [f"{path}.{name}" for path, module in found for name in module.exact]
 
 
 def _check(path: Path, model: LM, tensors: dict[str, Tensor]) -> None:

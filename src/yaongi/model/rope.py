@@ -1,6 +1,7 @@
-"""Rotary angles: how fast each pair of a head's dimensions turns (Su et al. 2021, arXiv:2104.09864).
+"""Rotary angles: how fast each pair of a head's dimensions turns.
 
-Llama 3.1's stretch to longer texts (arXiv:2407.21783) slows the slow pairs only.
+RoPE is Su et al. 2021, arXiv:2104.09864; Llama 3.1's stretch to longer texts (arXiv:2407.21783)
+slows the slow pairs only.
 """
 
 from __future__ import annotations

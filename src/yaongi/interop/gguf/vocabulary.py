@@ -13,6 +13,7 @@ from typing import Any
 
 from yaongi.core.errors import TokenizerError
 from yaongi.core.files import read_json
+from yaongi.text.chat import CHAT_TEMPLATE
 from yaongi.text.control import CONTROL
 from yaongi.text.tokenizer import Tokenizer
 
@@ -53,7 +54,6 @@ def vocabulary(folder: Path, size: int) -> Vocabulary:
     bpe = read_json(folder / "tokenizer.json")["model"]
     names = {i: name for name, i in bpe["vocab"].items()} | dict(enumerate(CONTROL))
     spare = range(tokenizer.vocab_size, size)
-    template = folder / "chat_template.jinja"
     return Vocabulary(
         tokens=[*(names[i] for i in range(tokenizer.vocab_size)), *(f"[unused{i}]" for i in spare)],
         types=[
@@ -71,6 +71,6 @@ def vocabulary(folder: Path, size: int) -> Vocabulary:
             "ggml.add_bos_token": True,
             "ggml.add_eos_token": False,
             "ggml.add_space_prefix": False,
-            **({"chat_template": template.read_text("utf-8")} if template.is_file() else {}),
+            "chat_template": CHAT_TEMPLATE,
         },
     )
