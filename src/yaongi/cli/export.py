@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,10 +25,13 @@ from yaongi.interop.targets import TARGETS, export
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help=_("Where the result goes."))  # fmt: skip
 @click.option("--quant", help=_("gguf: the number format, for example q8_0."))
+@click.option("--fallback", help=_("gguf: the format of tensors that --quant cannot divide."))
+@click.option("--context-len", type=click.IntRange(min=1),
+              help=_("gguf: the longest sequence, where the model does not say."))  # fmt: skip
 @json_option
-def command(model: Path, kind: str, out: Path, quant: str | None, as_json: bool) -> None:
+def command(model: Path, kind: str, out: Path, as_json: bool, **options: Any) -> None:
     """Export."""
     with stage(_("export")):
-        facts = export(kind, model, out, quant=quant)
+        facts = export(kind, model, out, **options)
     lines = [f"{name}: {value}" for name, value in facts.items()]
     emit({"out": str(out), **facts}, "\n".join([str(out), *lines]), as_json)

@@ -51,9 +51,9 @@ def export_gguf(
         NumericsError: a weight is not finite, or too large for f16.
         StorageError: the disk refused; nothing half-written is kept.
     """
-    model, out = Path(model), Path(out)
     artifact = open_artifact(model, MODEL_KINDS) if (model / MANIFEST).is_file() else None
-    trained_len = artifact.manifest.config.get("seq_len") if artifact else None
+    if artifact:
+        artifact.verify()
     cfg = load_config(model)
     content = describe(
         cfg,
@@ -62,7 +62,7 @@ def export_gguf(
         fallback=fallback,
         name=name or model.resolve().name,
         licences=artifact.manifest.licences if artifact else [],
-        context_len=context_len or trained_len,
+        context_len=context_len or (artifact.manifest.config.get("seq_len") if artifact else None),
     )
     with open_tensors(model) as read:
         _check_left_out(content.graph, cfg, read)
