@@ -14,7 +14,9 @@ from yaongi.model.lm import LM
 pytest.importorskip("xllamacpp", reason=llamacpp.REASON)
 
 ENDS = [0, 3]  # <|endoftext|> and <|im_end|>: llama.cpp ends there
-TEXT = "안녕하세요. 12 더하기 34는 46입니다. def f(x):\n    return x + 1\n고양이가 야옹 하고 울었어요."
+TEXT = (
+    "안녕하세요. 12 더하기 34는 46입니다. def f(x):\n    return x + 1\n고양이가 야옹 하고 울었어요."
+)
 
 
 @pytest.fixture(scope="module")
