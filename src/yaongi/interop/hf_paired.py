@@ -198,7 +198,9 @@ def _settings(cfg: LMConfig, *, qk_norm: bool, bias: tuple[str, ...]) -> bool:
 
 def _write_llama(cfg: LMConfig) -> dict[str, Any]:
     biased = _settings(cfg, qk_norm=False, bias=("none", "qkvo"))
-    return {**_write_body(cfg, "-"), "attention_bias": biased, "mlp_bias": False}
+    body = _write_body(cfg, "-")
+    need(cfg.d_model % body["num_attention_heads"] == 0, "d_model is no multiple of n_heads")
+    return {**body, "attention_bias": biased, "mlp_bias": False}
 
 
 def _write_mistral(cfg: LMConfig) -> dict[str, Any]:
