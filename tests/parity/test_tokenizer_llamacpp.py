@@ -108,6 +108,18 @@ def test_conversations_have_the_ids_of_the_chat_template(pair, chat):
     assert theirs.tokenize(prompt, start=True, control=True) == [ours.eot_id, *ids]
 
 
+def test_thinking_is_told_apart_from_the_answer(pair):
+    """llama.cpp finds our thinking marks by trying the template with its own field for them."""
+    ours, theirs = pair
+    think, message = ours.control_id("<think>"), {"role": "user", "content": "가"}
+    reply = theirs.post(
+        "/v1/chat/completions", messages=[message], max_tokens=3, logit_bias=[[think, 1e6]]
+    )
+    assert reply["choices"][0]["message"]["reasoning_content"]
+    again = [message, {"role": "assistant", "content": "나", "reasoning_content": "음"}]
+    assert "<think>\n음\n</think>\n\n나" in theirs.post("/apply-template", messages=again)["prompt"]
+
+
 def test_real_text(yaongi_data, tmp_path):
     """A vocabulary large enough that wrong cuts would show, on text it was not trained on."""
     files = sorted((yaongi_data / "train").glob("*.jsonl.zst"))

@@ -58,8 +58,9 @@ CHAT_TEMPLATE = """\
 {{- '<tool_response>\\n' + message.content + '\\n</tool_response>' }}
 {%- elif message.role == 'assistant' %}
 {%- generation %}
-{%- if message.thinking %}
-{{- '<think>\\n' + message.thinking + '\\n</think>\\n\\n' }}
+{%- set thinking = message.thinking or message.reasoning_content %}
+{%- if thinking %}
+{{- '<think>\\n' + thinking + '\\n</think>\\n\\n' }}
 {%- endif %}
 {{- message.content or '' }}
 {%- for call in message.tool_calls or [] %}
