@@ -1,7 +1,7 @@
 """llama.cpp on a GGUF file, through PyPI ``xllamacpp``: its tokens, probabilities and choices.
 
-The only place in the tests and benches that knows it. Everything runs on one thread in this
-process; its HTTP routes are used because they can tokenize and take and give ids.
+The only place in the tests and benches that knows it. It runs inside this process, on one thread
+unless asked for more; its HTTP routes are used because they tokenize, take ids and give ids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 REASON = "needs llama.cpp: pip install xllamacpp (part of yaongi[dev])"
-NEVER = -1e6  # a logit bias
 
 
 class Llama:
@@ -29,7 +28,7 @@ class Llama:
         """The answer of one of its routes."""
         url, data = self._server.listening_address + route, json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=600) as reply:
             return json.load(reply)
 
     def tokenize(self, text: str, *, start: bool = False, control: bool = False) -> list[int]:
@@ -40,7 +39,7 @@ class Llama:
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         """``count`` most likely tokens after ``ids``, ends of text left out."""
-        found = self._complete(ids, count, ignore_eos=True, return_tokens=True)
+        found = self.complete(ids, count, ignore_eos=True, return_tokens=True)
         return found["tokens"]
 
     def most_likely(self, ids: Sequence[int], say: int, count: int = 5) -> dict[int, float]:
@@ -49,23 +48,24 @@ class Llama:
         Args:
             say: the token to go on with: of a byte that is no character nothing is reported.
         """
-        found = self._complete(ids, 1, n_probs=count, logit_bias=[[say, 1e6]])
+        found = self.complete(ids, 1, n_probs=count, logit_bias=[[say, 1e6]])
         (place,) = found["completion_probabilities"]
         return {entry["id"]: entry["logprob"] for entry in place["top_logprobs"]}
 
-    def _complete(self, ids: Sequence[int], count: int, **more: Any) -> dict[str, Any]:
+    def complete(self, ids: Sequence[int], count: int, **more: Any) -> dict[str, Any]:
+        """Its whole answer to a greedy continuation."""
         rules = {"temperature": 0, "cache_prompt": False, "n_predict": count}
         return self.post("/completion", prompt=list(ids), **rules, **more)
 
 
 @contextlib.contextmanager
-def opened(path: Path, context_len: int = 128) -> Iterator[Llama]:
+def opened(path: Path, context_len: int = 128, *, threads: int = 1) -> Iterator[Llama]:
     """Load ``path``. Skips the test where xllamacpp is not installed."""
     x = pytest.importorskip("xllamacpp", reason=REASON)
     params = x.CommonParams()
     params.model.path = str(path)
     params.n_ctx, params.n_parallel, params.n_threads_http = context_len, 1, 1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.cache_type_k = params.cache_type_v = x.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = x.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.warmup, params.verbosity = False, -1

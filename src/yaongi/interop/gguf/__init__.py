@@ -90,7 +90,7 @@ def describe(
     graph = architecture(cfg)
     if context_len is None:
         raise ConfigError(
-            "Nothing says how long a sequence {name} was trained on; give context_len.", name=name
+            "Nothing says how long a sequence {name} was trained on; give --context-len.", name=name
         )
     placed = [(target, choose(target, quant, fallback)) for target in targets(cfg, graph)]
     keys = {**graph.keys, "context_length": context_len}
