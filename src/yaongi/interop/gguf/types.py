@@ -81,7 +81,7 @@ def choose(target: Target, quant: str, fallback: str | None = None) -> str:
     refused = fallback or quant
     raise ConfigError(
         "{tensor} ({source}) has rows of {row} numbers; {quant} packs blocks of {block}, which "
-        "does not divide them. Choose another type, or allow fallback: {fix} for such tensors.",
+        "does not divide them. Choose another type, or allow --fallback {fix} for such tensors.",
         tensor=target.name,
         source=target.source,
         row=row,
