@@ -37,7 +37,7 @@ from yaongi.ops.cross_entropy import linear_cross_entropy  # noqa: E402
 
 BATCH, LENGTH = 8, 512
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-PEERS = {"bench-dense": hf_twin.llama, "bench-hybrid": hf_twin.nemotron_h}
+PEERS = ("bench-dense", "bench-hybrid")
 Step = Callable[[], torch.Tensor]
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--steps", type=int, default=9, help="timed steps of each variant")
     parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
-    parser.add_argument("--presets", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--presets", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument("--eager-only", action="store_true", help="skip torch.compile")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/train.json")
     args = parser.parse_args()
@@ -107,7 +107,7 @@ def make_variants(
     for how in ("eager", "compiled")[: 2 if compiled else 1]:
         yield f"yaongi {how}", our_step(LM(cfg), dtype, compiled=how == "compiled")
         torch.manual_seed(0)
-        yield f"transformers {how}", peer_step(PEERS[name](cfg), dtype, compiled=how == "compiled")
+        yield f"transformers {how}", peer_step(hf_twin.untrained(cfg), dtype, compiled=how == "compiled")
 
 
 def our_step(model: LM, dtype: torch.dtype, *, compiled: bool) -> Step:

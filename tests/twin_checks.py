@@ -16,9 +16,9 @@ LENGTH = 2 * CHUNK + 22
 """Three blocks of the scan, the last one cut short: only a middle block carries a state through."""
 
 
-def check_twins(lm: LM, other: Any) -> None:
-    """Fill ``other`` with our weights and compare everything below."""
-    hf_twin.fill(other, lm)
+def check_twins(lm: LM) -> None:
+    """Compare everything below with the model transformers makes of our export."""
+    other = hf_twin.twin(lm)
     same_logits_and_gradients(lm, other)
     same_cached_decoding(lm, other)
     packed_is_alone(lm, other)
@@ -39,11 +39,9 @@ def same_logits_and_gradients(lm: LM, other: Any) -> None:
     close(ours, theirs, 1e-4)
     for logits in (ours, theirs):
         logits.log_softmax(-1).gather(-1, ids[..., None]).mean().backward()
-    mine = {n: p.grad for n, p in lm.named_parameters() if p.grad is not None}
-    grads = hf_twin.in_their_names(other, lm, mine)
-    for name, parameter in other.named_parameters():
-        assert parameter.grad is not None, name
-        close(grads[name].view_as(parameter.grad), parameter.grad, 1e-3, name)
+    for name, (mine, other_grad) in hf_twin.gradients(lm, other).items():
+        if "e_score_correction_bias" not in name:  # moved by its own rule, not by gradients
+            close(mine, other_grad, 1e-3, name)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hf_twin
 import pytest
 from shapes import config
 from twin_checks import check_twins
@@ -15,4 +14,4 @@ from yaongi.model.lm import LM
 def test_llama(kv, tied):
     attention = {"n_heads": 4, "n_kv_heads": kv, "head_dim": 6, "rope_theta": 5e5}
     lm = LM(config("(*-)x3", d_model=28, tied=tied, attention=attention, norm_eps=1e-6)).eval()
-    check_twins(lm, hf_twin.llama(lm.cfg).eval())
+    check_twins(lm)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hf_twin
 import pytest
 from shapes import config
 from twin_checks import check_twins
@@ -14,4 +13,4 @@ from yaongi.model.lm import LM
 def test_mamba2(tied):
     mamba = {"n_heads": 4, "head_dim": 11, "n_groups": 1, "d_state": 7}
     lm = LM(config("Mx3", tied=tied, mamba=mamba)).eval()
-    check_twins(lm, hf_twin.mamba2(lm.cfg).eval())
+    check_twins(lm)

@@ -5,7 +5,7 @@ from text_sample import TEXTS, tokenizer
 
 from yaongi.core.artifact import open_artifact
 from yaongi.text.chat import encode_chat, render
-from yaongi.text.control import CONTROL
+from yaongi.text.control import CONTROL, END_OF_TEXT
 from yaongi.text.tokenizer import REGEXES, Tokenizer
 from yaongi.text.train import TokenizerConfig, stage
 
@@ -98,13 +98,15 @@ def test_the_chat_template_equals_render_and_encode_chat(pair, chat, prompt):
     ours, theirs = pair
     messages = CHATS[chat]
     rendered = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-    assert rendered == "".join(p.text for p in render(messages, generation_prompt=prompt))
+    assert rendered == END_OF_TEXT + "".join(
+        p.text for p in render(messages, generation_prompt=prompt)
+    )
     ids, mask = encode_chat(ours, messages, generation_prompt=prompt)
     found = theirs.apply_chat_template(
         messages, add_generation_prompt=prompt, return_dict=True, return_assistant_tokens_mask=True
     )
-    assert found["input_ids"] == ids
-    assert found["assistant_masks"] == mask
+    assert found["input_ids"] == [ours.eot_id, *ids]
+    assert found["assistant_masks"] == [0, *mask]
 
 
 def test_the_template_refuses_what_render_refuses(pair):
@@ -121,7 +123,7 @@ def test_files_survive_a_round_trip_through_transformers(pair, tmp_path):
     again = Tokenizer.load(tmp_path)
     assert again.encode_batch(PLAIN) == ours.encode_batch(PLAIN)
     back = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert back.apply_chat_template(CHATS["tools"], tokenize=False) == "".join(
+    assert back.apply_chat_template(CHATS["tools"], tokenize=False) == END_OF_TEXT + "".join(
         p.text for p in render(CHATS["tools"])
     )
 

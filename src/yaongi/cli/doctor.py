@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {  # extra of the package -> the module that shows it is installed
     "hf": "datasets",
+    "gguf": "gguf",
     "tensorboard": "tensorboardX",
     "wandb": "wandb",
     "trackio": "trackio",

@@ -28,6 +28,8 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "eval": ("yaongi.cli.eval:command", _("score a model")),
     "generate": ("yaongi.cli.generate:command", _("continue a text")),
     "chat": ("yaongi.cli.chat:command", _("talk to a model")),
+    "import": ("yaongi.cli.import_:command", _("take in a model of transformers")),
+    "export": ("yaongi.cli.export:command", _("write a model for other programs")),
     "plan": ("yaongi.cli.plan:command", _("memory, hours and cost before paying")),
     "trace": ("yaongi.cli.trace:command", _("where an artifact came from")),
     "doctor": ("yaongi.cli.doctor:command", _("what this machine can run, and why not")),

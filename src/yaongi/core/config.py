@@ -75,7 +75,7 @@ class Registry(Generic[C]):
                 what=self.what,
                 help=did_you_mean(kind, self.builtin),
             )
-        found = _import(target, self.what)
+        found = import_plugin(target, self.what)
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise ConfigError(
                 "'{target}' is not a {what}: it must be a class derived from {base}.",
@@ -108,7 +108,8 @@ class Registry(Generic[C]):
         return cls.model_validate({**value, "kind": kind})
 
 
-def _import(target: str, what: str) -> Any:
+def import_plugin(target: str, what: str) -> Any:
+    """What ``module:name`` names. Raises ConfigError when it cannot be imported."""
     module_name, _, attribute = target.partition(":")
     if str(Path.cwd()) not in sys.path:  # plug-ins live beside the recipe's user, as with pytest
         sys.path.append(str(Path.cwd()))
@@ -168,7 +169,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
             path=path,
             help=translate("Did you mean '{near}'?", near=path.parent / near) if near else "",
         )
-    data = _yaml(_text(path), str(path))
+    data = parse_yaml(_text(path), str(path))
     if data is None:  # an empty recipe changes nothing
         return apply_overrides({}, overrides)
     if not is_mapping(data):
@@ -204,7 +205,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
                     child=reprlib.repr(child),
                 )
             node = cast("dict[str, Any]", child)
-        node[last] = _yaml(value, item)
+        node[last] = parse_yaml(value, item)
     return result
 
 
@@ -214,7 +215,8 @@ def _copy(value: Any) -> Any:
     return [_copy(v) for v in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
-def _yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text. Raises ConfigError with the line where it is broken."""
     try:
         loader: Any = YAML(typ="safe", pure=True)  # ruamel types only half of its methods
         return loader.load(text)

@@ -181,8 +181,16 @@ def advance(model: LM, ids: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def unspoken(model: LM, tokenizer: Tokenizer) -> Tensor:
-    """(V,) bool: the ids a generation never yields; control tokens and vocabulary padding."""
-    size = model.cfg.vocab_size
+    """(V,) bool on the model's device: the ids a generation never yields."""
+    return never_said(tokenizer, model.cfg.vocab_size).to(model.device)
+
+
+def never_said(tokenizer: Tokenizer, size: int) -> Tensor:
+    """(size,) bool: control tokens but those a model may say, and a vocabulary's padding.
+
+    Raises:
+        TokenizerError: the tokenizer has more than ``size`` ids.
+    """
     if size < tokenizer.vocab_size:
         raise TokenizerError(
             "The tokenizer has {tokenizer} ids but the model only {model}; "
@@ -194,7 +202,7 @@ def unspoken(model: LM, tokenizer: Tokenizer) -> Tensor:
     never[: len(CONTROL)] = True
     never[[tokenizer.control_id(name) for name in SPOKEN_CONTROL]] = False
     never[tokenizer.vocab_size :] = True
-    return never.to(model.device)
+    return never
 
 
 def stop_ids(tokenizer: Tokenizer) -> set[int]:

@@ -7,10 +7,11 @@ the Mamba layers carry them); optional RMSNorm of queries and keys as in Qwen3.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from yaongi.model.layer import (
     Context,
@@ -24,6 +25,7 @@ from yaongi.model.layer import (
     RMSNorm,
     Workload,
 )
+from yaongi.model.rope import RopeScaling
 
 
 class AttentionConfig(LayerConfig):
@@ -31,7 +33,9 @@ class AttentionConfig(LayerConfig):
 
     Attributes:
         rope_theta: base of the rotary angles; None leaves positions out (NoPE).
+        rope_scaling: Llama 3's stretch of the angles to longer texts.
         qk_norm: RMSNorm each query and key head before the rotation.
+        bias: the projections that add one: those of Qwen2 (qkv), or all four.
     """
 
     kind: str = "attention"
@@ -39,7 +43,9 @@ class AttentionConfig(LayerConfig):
     n_kv_heads: int = Field(gt=0)
     head_dim: int = Field(gt=0)
     rope_theta: float | None = Field(default=None, gt=1)
+    rope_scaling: RopeScaling | None = None
     qk_norm: bool = False
+    bias: Literal["none", "qkv", "qkvo"] = "none"
 
     def check(self, d_model: int) -> None:
         if self.n_heads % self.n_kv_heads:
@@ -48,14 +54,18 @@ class AttentionConfig(LayerConfig):
             )
         if self.rope_theta is not None and self.head_dim % 2:
             raise ValueError(f"head_dim ({self.head_dim}) must be even for RoPE")
+        if self.rope_theta is None and self.rope_scaling is not None:
+            raise ValueError("rope_scaling needs rope_theta")
 
     def build(self, d_model: int, norm_eps: float) -> AttentionLayer:
         return AttentionLayer(self, d_model, norm_eps)
 
     def count(self, d_model: int, context: int, cache_bytes: int = 2) -> LayerCount:
         queries, keys = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        biases = {"none": 0, "qkv": queries + 2 * keys, "qkvo": queries + 2 * keys + d_model}
+        norms = 2 * self.head_dim if self.qk_norm else 0
         return LayerCount(
-            total=2 * d_model * (queries + keys) + (2 * self.head_dim if self.qk_norm else 0),
+            total=2 * d_model * (queries + keys) + norms + biases[self.bias],
             inactive=0,
             mixing_flops=2 * queries * (context + 1),  # q k^T and p v over (context+1)/2 keys
             state_bytes=2 * keys * context * cache_bytes,
@@ -87,10 +97,11 @@ class AttentionLayer(Layer):
     def __init__(self, cfg: AttentionConfig, d_model: int, norm_eps: float) -> None:
         super().__init__()
         self.cfg = cfg
-        self.q_proj = Linear(d_model, cfg.n_heads * cfg.head_dim)
-        self.k_proj = Linear(d_model, cfg.n_kv_heads * cfg.head_dim)
-        self.v_proj = Linear(d_model, cfg.n_kv_heads * cfg.head_dim)
-        self.o_proj = Linear(cfg.n_heads * cfg.head_dim, d_model)
+        queries, keys = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
+        self.q_proj = Linear(d_model, queries, bias=cfg.bias != "none")
+        self.k_proj = Linear(d_model, keys, bias=cfg.bias != "none")
+        self.v_proj = Linear(d_model, keys, bias=cfg.bias != "none")
+        self.o_proj = Linear(queries, d_model, bias=cfg.bias == "qkvo")
         self.q_norm = RMSNorm(cfg.head_dim, norm_eps) if cfg.qk_norm else None
         self.k_norm = RMSNorm(cfg.head_dim, norm_eps) if cfg.qk_norm else None
 
@@ -106,7 +117,7 @@ class AttentionLayer(Layer):
             q, k = self.q_norm(q, ctx.kernels), self.k_norm(k, ctx.kernels)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         if self.cfg.rope_theta is not None:
-            cos, sin = ctx.rope(q, self.cfg.rope_theta)
+            cos, sin = ctx.rope(q, self.cfg.rope_theta, self.cfg.rope_scaling)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if state is not None:
             end = ctx.offset + length
@@ -130,6 +141,9 @@ class AttentionLayer(Layer):
         for name in ("q_proj", "k_proj", "v_proj"):
             generator.normal(name, getattr(self, name).weight, std)
         generator.normal("o_proj", self.o_proj.weight, out_std)
+        for projection in (self.q_proj, self.k_proj, self.v_proj, self.o_proj):
+            if projection.bias is not None:
+                nn.init.zeros_(projection.bias)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

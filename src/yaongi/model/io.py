@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import CheckpointError
 from yaongi.core.files import read_json, write_json, write_with
+from yaongi.model.layer import Exact
 from yaongi.model.lm import LM, LMConfig
 
 _torch_files: Any = safetensors.torch  # its functions are only partly typed
+_safe_open: Any = safe_open
 MODEL_KINDS = ("base", "sft")
 """The kinds of artifact that are a model folder."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -26,14 +30,19 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 def save_model(model: LM, folder: Path) -> None:
     """Write weights and settings into ``folder``. A tied head is the embedding, stored once."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    save_tensors(model.cfg, model.state_dict(), folder)
+
+
+def save_tensors(cfg: LMConfig, named: Mapping[str, Tensor], folder: Path) -> None:
+    """``save_model`` for tensors that are in no model, their dtypes kept."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in named.items()}
     folder.mkdir(parents=True, exist_ok=True)
 
     def fill(temporary: Path) -> None:
         _torch_files.save_file(tensors, temporary, metadata={"format": "pt"})
 
     write_with(folder / WEIGHTS, fill)
-    write_json(folder / CONFIG, model.cfg.as_json())
+    write_json(folder / CONFIG, cfg.as_json())
 
 
 def load_config(folder: str | Path) -> LMConfig:
@@ -89,6 +98,8 @@ def load_model(
         model.to(dtype)  # on the meta device: decides which tensors change
         own = model.state_dict()
         tensors = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+    for name in _exact_names(model):  # an imported model may have them in half precision
+        tensors[name] = tensors[name].float()
     model.load_state_dict(tensors, assign=True)
     for layer, engram in model.engrams().items():
         engram.check(f"{folder / WEIGHTS}: layers.{layer}.engram")
@@ -97,16 +108,41 @@ def load_model(
     return model.to(device).eval()
 
 
+@contextmanager
+def open_tensors(folder: str | Path) -> Generator[Callable[[str], Tensor]]:
+    """Read a saved model one tensor at a time, by name, without ever holding all of it.
+
+    Raises:
+        CheckpointError: as ``load_model``, before the first tensor is read.
+    """
+    path = Path(folder) / WEIGHTS
+    with torch.device("meta"):
+        model = LM(load_config(folder))
+    with ExitStack() as stack:
+        with _readable(path):
+            file = stack.enter_context(_safe_open(path, framework="pt"))
+        shapes: dict[str, list[int]] = {k: file.get_slice(k).get_shape() for k in file.keys()}  # noqa: SIM118
+        _check(path, model, {k: torch.empty(v, device="meta") for k, v in shapes.items()})
+        yield file.get_tensor
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file.
 
     Raises:
         CheckpointError: missing, or not readable as safetensors (for example cut short).
     """
+    with _readable(path):
+        return _torch_files.load_file(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Say in our words what is wrong with a safetensors file that is opened inside."""
     if not path.is_file():
         raise CheckpointError("{path} is missing.", path=path)
     try:
-        return _torch_files.load_file(path)
+        yield
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
             "{path} is not readable as safetensors ({reason}); found {bytes} bytes. "
@@ -115,6 +151,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             reason=error,
             bytes=path.stat().st_size,
         ) from error
+
+
+def _exact_names(model: LM) -> list[str]:
+    """The tensors that are float32 whatever the others are."""
+    modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+    found = [(path, module) for path, module in modules if isinstance(module, Exact)]
+    return [f"{path}.{name}" for path, module in found for name in module.exact]
 
 
 def _check(path: Path, model: LM, tensors: dict[str, Tensor]) -> None:

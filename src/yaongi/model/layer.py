@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from yaongi.core.config import Config, Registry
 from yaongi.core.errors import CapabilityError, did_you_mean
 from yaongi.core.seeds import Seed
+from yaongi.model.rope import RopeScaling, frequencies
 from yaongi.ops.attention import ATTENTION, Attention
 from yaongi.ops.backend import Op
 from yaongi.ops.conv1d import CONV1D, Conv1d
@@ -73,7 +74,7 @@ class Context:
     doc_ids: Tensor | None = None
     history: Tensor | None = None
     mask: Tensor | None = None
-    ropes: dict[tuple[float, int], tuple[Tensor, Tensor]] = field(default_factory=lambda: {})
+    ropes: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=lambda: {})
 
     def docs_from(self, back: int) -> Tensor | None:
         """(B,back+T) document ids beginning ``back`` tokens before the block; -1 before time 0."""
@@ -85,13 +86,15 @@ class Context:
         known = F.pad(known, (back - known.shape[1], 0), value=-1)
         return torch.cat([known, self.doc_ids], 1)
 
-    def rope(self, x: Tensor, theta: float) -> tuple[Tensor, Tensor]:
+    def rope(
+        self, x: Tensor, theta: float, scaling: RopeScaling | None = None
+    ) -> tuple[Tensor, Tensor]:
         """cos and sin (T,K) float32 for the new tokens of ``x`` (B,H,T,K), computed once."""
-        key = (theta, x.shape[-1])
+        key = (theta, x.shape[-1], scaling)
         if key not in self.ropes:
-            half = torch.arange(0, x.shape[-1], 2, device=x.device, dtype=torch.float32)
             positions = torch.arange(x.shape[-2], device=x.device, dtype=torch.float32)
-            angles = (positions + self.offset)[:, None] * theta ** (-half / x.shape[-1])
+            turning = frequencies(x.shape[-1], theta, scaling, x.device)
+            angles = (positions + self.offset)[:, None] * turning
             angles = torch.cat([angles, angles], -1)
             self.ropes[key] = (angles.cos(), angles.sin())
         return self.ropes[key]
@@ -268,15 +271,19 @@ def _fill(weight: Tensor, value: Tensor) -> Tensor:
 
 
 class Linear(nn.Module):
-    """``x @ weight.T`` without bias, the weight cast to the input's dtype.
+    """``x @ weight.T``, the weight cast to the input's dtype.
 
     Args:
         rows: the projections stacked in the weight, name -> rows; None when it is only one.
+        bias: add a learnt vector, zero at first.
     """
 
-    def __init__(self, n_in: int, n_out: int, rows: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, rows: dict[str, int] | None = None, *, bias: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
+        self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
         self.rows = rows
 
     def row_splits(self) -> dict[str, dict[str, int]]:
@@ -284,7 +291,8 @@ class Linear(nn.Module):
         return {"weight": self.rows} if self.rows else {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
 
 
 class RMSNorm(nn.Module):

@@ -48,6 +48,7 @@ _AFTER = {  # role -> what may stand before it; None is the start
 
 CHAT_TEMPLATE = """\
 {%- if tools %}{{ raise_exception('Describe the tools in the system message.') }}{% endif %}
+{{- '<|endoftext|>' }}
 {%- for message in messages %}
 {%- if message.role not in ['system', 'user', 'assistant', 'tool'] %}
 {{- raise_exception('Unknown role: ' + message.role) }}
@@ -57,8 +58,9 @@ CHAT_TEMPLATE = """\
 {{- '<tool_response>\\n' + message.content + '\\n</tool_response>' }}
 {%- elif message.role == 'assistant' %}
 {%- generation %}
-{%- if message.thinking %}
-{{- '<think>\\n' + message.thinking + '\\n</think>\\n\\n' }}
+{%- set thinking = message.thinking or message.reasoning_content %}
+{%- if thinking %}
+{{- '<think>\\n' + thinking + '\\n</think>\\n\\n' }}
 {%- endif %}
 {{- message.content or '' }}
 {%- for call in message.tool_calls or [] %}
@@ -82,7 +84,11 @@ CHAT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-"""``render`` in Jinja, for tools that read ``chat_template.jinja``."""
+"""``<|endoftext|>`` and then ``render``, in Jinja, for tools that read ``chat_template.jinja``.
+
+A conversation is a document, and every document a model learns from is opened by that token: the
+packer writes it in training and ``Model.chat`` before answering. Other programs have neither, so
+here the template itself must."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,7 @@ def encode_chat(
 
 
 def render(messages: Sequence[Message], *, generation_prompt: bool = False) -> list[Piece]:
-    """A conversation as pieces; their texts joined equal what ``CHAT_TEMPLATE`` gives.
+    """A conversation as pieces; joined they are what ``CHAT_TEMPLATE`` gives after its opener.
 
     Raises:
         DataError: an unknown role, or content, thinking or tool calls of the wrong type.

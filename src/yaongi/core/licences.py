@@ -1,0 +1,72 @@
+"""What a model's licence asks of those who build on it, in a sentence or two to show a person.
+
+A reminder, no legal advice: the texts named here are what counts. Shown where somebody takes a
+foreign model in, extends it, or passes it on.
+"""
+
+from __future__ import annotations
+
+import re
+
+from yaongi.core.i18n import translate
+
+UNSTATED = "not stated"
+
+
+def terms(licence: str) -> list[str]:
+    """The duties of a licence, by its name as model cards write it; empty for permissive ones."""
+    name = licence.lower()
+    found = [text for pattern, text in _known() if re.search(pattern, name)]
+    if found or re.search(_PERMISSIVE, name):
+        return found
+    return [_unknown(licence)]
+
+
+_PERMISSIVE = r"^(apache-2\.0|mit|bsd.*|isc|unlicense|cc0.*|cc-by-[234]\.0|odc-by|zlib|bsl-1\.0)$"
+
+
+def _unknown(licence: str) -> str:
+    if licence == UNSTATED:
+        return translate("No licence is stated: ask the model's authors before you pass it on.")
+    return translate("Licence {name}: read its terms before you pass the model on.", name=licence)
+
+
+def _known() -> list[tuple[str, str]]:
+    """(pattern of the name, what to tell); translated when asked, so in the language of then."""
+    return [
+        (
+            r"llama",
+            translate(
+                "Llama licence: show “Built with Llama”, pass on the licence and its NOTICE, and "
+                "keep to its acceptable use policy; above 700 million monthly users it needs "
+                "Meta's consent."
+            ),
+        ),
+        (
+            r"llama[ -]?(3|4)",
+            translate("Llama licence: a model made from it has a name that begins with “Llama”."),
+        ),
+        (
+            r"gemma",
+            translate(
+                "Gemma terms: pass on the terms and the prohibited use policy, and say that you "
+                "changed the files."
+            ),
+        ),
+        (
+            r"exaone",
+            translate("EXAONE licence: a model made from it has a name that begins with “EXAONE”."),
+        ),
+        (
+            r"-nc\b|non-?commercial|research|exaone|mnpl|\bmrl\b",
+            translate("Not for commercial use: neither this model nor what is made from it."),
+        ),
+        (
+            r"-nd\b",
+            translate("No derivatives: what you make from it must not be passed on."),
+        ),
+        (
+            r"-sa\b|^a?gpl|^lgpl",
+            translate("Share alike: pass on what is made from it under the same licence only."),
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Models to and from other programs: one file per target, the only place that knows their names."""

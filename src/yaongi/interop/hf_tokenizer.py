@@ -1,0 +1,74 @@
+"""The files beside the weights: tokenizer, chat template, and where a generation stops."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from yaongi.core.errors import TokenizerError
+from yaongi.core.files import read_json, write_json
+from yaongi.infer.generate import never_said, stop_ids
+from yaongi.model.lm import LMConfig
+from yaongi.text.tokenizer import Tokenizer
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+GENERATION = "generation_config.json"
+SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def copy_files(source: Path, out: Path, names: tuple[str, ...] = TOKENIZER_FILES) -> list[str]:
+    """Copy those of ``names`` that are there, byte for byte; returns their names."""
+    found = [name for name in names if (source / name).is_file()]
+    for name in found:
+        shutil.copyfile(source / name, out / name)
+    return found
+
+
+def import_generation(source: Path, settings: dict[str, Any], out: Path) -> None:
+    """Keep the ids a generation starts, ends and pads with; old models have them in config.json."""
+    if copy_files(source, out, (GENERATION,)):
+        return
+    ids = {name: settings[name] for name in SPECIAL_IDS if settings.get(name) is not None}
+    if ids:
+        write_json(out / GENERATION, ids)
+
+
+def export_tokenizer(model: Path, cfg: LMConfig, out: Path) -> dict[str, Any]:
+    """Write tokenizer and generation settings; returns the special ids, for config.json.
+
+    One of ours is written anew, so that its chat template is this version's; a foreign one is
+    copied. A folder without any gives neither.
+    """
+    ours = open_ours(model)
+    if ours is None:
+        copy_files(model, out, (*TOKENIZER_FILES, GENERATION))
+        kept: Any = read_json(out / GENERATION) if (out / GENERATION).is_file() else {}
+        return {name: kept.get(name) for name in SPECIAL_IDS}
+    ours.save(out)
+    ids = {
+        "bos_token_id": ours.eot_id,  # opens every document
+        "eos_token_id": sorted(stop_ids(ours), reverse=True),
+        "pad_token_id": ours.pad_id,
+    }
+    never = never_said(ours, cfg.vocab_size).nonzero().flatten().tolist()
+    write_json(out / GENERATION, {**ids, "suppress_tokens": never})
+    return ids
+
+
+def open_ours(folder: Path) -> Tokenizer | None:
+    """The folder's tokenizer if yaongi made it; None for a foreign one or none."""
+    try:
+        return Tokenizer.load(folder)
+    except TokenizerError:
+        return None

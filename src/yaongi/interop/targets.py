@@ -1,0 +1,57 @@
+"""Where a model can be exported to: one function per target, found by name.
+
+A target is ``export(model, out, *, <its options>) -> facts``: it reads a model folder, writes
+``out``, and returns what it did as plain JSON values. Adding one is one file and one line here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from yaongi.core.config import import_plugin
+from yaongi.core.errors import ConfigError, did_you_mean
+
+Export = Callable[..., dict[str, Any]]
+
+TARGETS = {
+    "hf": "yaongi.interop.hf:export_hf",
+    "gguf": "yaongi.interop.gguf:export_gguf",
+}
+"""Kind -> ``module:function``, imported on first use; a plug-in is named the same way."""
+
+
+def export(kind: str, model: Path, out: Path, **options: Any) -> dict[str, Any]:
+    """Write the model in ``model`` to ``out`` for the programs of target ``kind``.
+
+    Args:
+        options: of that target, e.g. gguf's ``quant``; None means not given.
+    Raises:
+        ConfigError: an unknown target, or an option it does not have.
+    """
+    function = _lookup(kind)
+    given = {name: value for name, value in options.items() if value is not None}
+    known = list(inspect.signature(function).parameters)[2:]
+    for name in given:
+        if name not in known:
+            raise ConfigError(
+                "The export target '{kind}' has no option '{name}'. {help}",
+                kind=kind,
+                name=name,
+                help=did_you_mean(name, known),
+            )
+    return function(model, out, **given)
+
+
+def _lookup(kind: str) -> Export:
+    target = TARGETS.get(kind, kind)
+    if ":" not in target:
+        raise ConfigError(
+            "'{kind}' is not a known {what}. {help} A plug-in is written my_module:MyThing.",
+            kind=kind,
+            what="export target",
+            help=did_you_mean(kind, TARGETS),
+        )
+    return import_plugin(target, "export target")
