@@ -96,16 +96,15 @@ def decode_ids(
     never, stops = unspoken(model, tokenizer), stop_ids(tokenizer)
     state = model.init_state(1, len(prompt) + limit)
     logits, state = prefill(model, torch.tensor([prompt], device=model.device), state)
-    seen = [
-        i for i in prompt if i not in tokenizer.control_ids
-    ]  # ending a turn again is no repetition
+    control = tokenizer.control_ids  # ending a turn again is no repetition
+    seen = [i for i in prompt if i not in control]
     for step in range(limit):
         chosen = choose(logits.masked_fill(never, NEVER), rules, step=step, seen=[seen])
         token = int(chosen)
         yield token
         if token in stops:
             return
-        if token not in tokenizer.control_ids:
+        if token not in control:
             seen.append(token)
         if step + 1 < limit:
             logits, state = advance(model, chosen[:, None], state)

@@ -67,6 +67,8 @@ def to_theirs(
     """
     for place in places(architecture, cfg):
         tensor = ours[place.ours].detach()
+        if place.ours == _EMBEDDING and place.theirs == (_HEAD,):
+            tensor = tensor.clone()  # a file holds no tensor twice by reference
         if not place.theirs and tensor.any():
             raise ConfigError(
                 "{architecture} has no place for {name}, which training has moved from zero. "
