@@ -13,9 +13,7 @@ from yaongi.interop.targets import TARGETS, export
 
 
 @click.command(
-    help=_(
-        "Write a model as other programs read it: transformers and vLLM (hf), llama.cpp (gguf)."
-    ),
+    help=_("Write a model for other programs: transformers and vLLM (hf), llama.cpp (gguf)."),
     epilog=_("Example: yaongi export runs/quickstart/5m/sft --to hf --out exported"),
 )
 @click.argument("model", type=click.Path(path_type=Path))
@@ -24,10 +22,19 @@ from yaongi.interop.targets import TARGETS, export
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help=_("Where the result goes."))  # fmt: skip
 @click.option("--quant", help=_("gguf: the number format, for example q8_0."))
+@click.option("--custom-code", is_flag=True, default=None,
+              help=_("hf: with yaongi's own modeling file, for any model."))  # fmt: skip
 @json_option
-def command(model: Path, kind: str, out: Path, quant: str | None, as_json: bool) -> None:
+def command(
+    model: Path,
+    kind: str,
+    out: Path,
+    quant: str | None,
+    custom_code: bool | None,
+    as_json: bool,
+) -> None:
     """Export."""
     with stage(_("export")):
-        facts = export(kind, model, out, quant=quant)
+        facts = export(kind, model, out, quant=quant, custom_code=custom_code)
     lines = [f"{name}: {value}" for name, value in facts.items()]
     emit({"out": str(out), **facts}, "\n".join([str(out), *lines]), as_json)
