@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from shapes import config, tokens
 from twin_checks import close
 
 import yaongi
+from yaongi.core.errors import ConfigError
 from yaongi.interop.hf import export_hf, import_hf
 from yaongi.model.io import save_model
+from yaongi.model.lm import LM
 
 transformers = pytest.importorskip("transformers")
 
@@ -43,3 +46,28 @@ def test_it_comes_back(tmp_path: Path) -> None:
     assert back.config == model.cfg
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, back.lm.state_dict()[name]), name
+
+
+def test_engram(tmp_path: Path) -> None:
+    """Memories with every weight random: their tables, hashing and gate must all come along."""
+    pytest.importorskip("yaongi.model.engram", reason="no Engram in this tree")
+    memories = {"layers": [1, 3], "heads": 2, "head_dim": 5, "rows": 30,
+                "modules": {3: {"orders": [2, 4], "heads": 3, "rows": 40}}}  # fmt: skip
+    model = LM(config("ME*EM-", engram=memories)).eval()
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "engram" in name:  # some start at zero
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    save_model(model, tmp_path / "ours")
+    with pytest.raises(ConfigError, match="it has Engram memories; export its twin without"):
+        export_hf(tmp_path / "ours", tmp_path / "stock")
+    export_hf(tmp_path / "ours", tmp_path / "theirs", custom_code=True)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "theirs", trust_remote_code=True
+    )
+    ids = tokens(2, 30)
+    with torch.no_grad():
+        close(theirs.eval()(ids).logits, model.logits(model(ids).hidden), 1e-5)
+    back = yaongi.load(import_hf(tmp_path / "theirs", tmp_path / "back").path).lm
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, back.state_dict()[name]), name
