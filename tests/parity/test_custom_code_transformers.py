@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -21,7 +22,8 @@ transformers = pytest.importorskip("transformers")
 
 def test_a_hybrid_with_positions(tmp_path: Path) -> None:
     model = tiny.lm("M*-E")
-    model.mixers()[3].gate.e_score_correction_bias[:] = torch.linspace(-0.3, 0.3, 4)
+    router: Any = model.mixers()[3].gate
+    router.e_score_correction_bias[:] = torch.linspace(-0.3, 0.3, 4)
     save_model(model, tmp_path / "ours")
     export_hf(tmp_path / "ours", tmp_path / "theirs", custom_code=True)
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(

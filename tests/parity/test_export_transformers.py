@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import foreign_tokenizers
 import hf_random
@@ -49,7 +50,8 @@ def test_our_chat_template_in_transformers(folder: Path, chat) -> None:
     ids = yaongi.load(folder / "ours").chat_ids(chat)
     if "<|im_end|>" not in chat[0]["content"]:  # which transformers takes for the real one
         assert found["input_ids"] == ids
-    assert yaongi.load(folder / "ours").tokenizer.decode(ids, control=True) == (
+    tokenizer: Any = yaongi.load(folder / "ours").tokenizer
+    assert tokenizer.decode(ids, control=True) == (
         theirs.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     )
 
@@ -69,7 +71,7 @@ def test_transformers_answers_as_we_do(folder: Path) -> None:
 
 
 def test_it_comes_back_with_the_same_tokenizer(folder: Path, tmp_path: Path) -> None:
-    back = yaongi.load(import_hf(folder / "theirs", tmp_path / "back").path)
+    back: Any = yaongi.load(import_hf(folder / "theirs", tmp_path / "back").path)
     assert back.tokenizer.hash == tiny.tokenizer().hash
 
 
@@ -78,7 +80,7 @@ def test_it_comes_back_with_the_same_tokenizer(folder: Path, tmp_path: Path) -> 
 def test_a_foreign_chat_template(tmp_path: Path, template: str, in_config: bool) -> None:
     hf_random.save("llama", 0, tmp_path / "theirs")
     foreign_tokenizers.make(tmp_path / "theirs", template, in_config=in_config)
-    ours = yaongi.load(widen(tmp_path))
+    ours: Any = yaongi.load(widen(tmp_path))
     export_hf(tmp_path / "ours", tmp_path / "again")
     for place in ("theirs", "again"):
         theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / place)

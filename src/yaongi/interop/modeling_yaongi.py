@@ -53,7 +53,11 @@ class YaongiForCausalLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(logits=self.lm.logits(self.lm(input_ids).hidden))
 
     def prepare_inputs_for_generation(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_options: Any
+        self,
+        input_ids: torch.Tensor,
+        *_unused: Any,
+        attention_mask: torch.Tensor | None = None,
+        **_options: Any,
     ) -> dict[str, Any]:
         """The whole text so far, every time."""
         return {"input_ids": input_ids, "attention_mask": attention_mask}

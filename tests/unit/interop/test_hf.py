@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -235,7 +236,7 @@ def test_older_spellings_of_rope(llama: Path, tmp_path: Path) -> None:
     scaling = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                "original_max_position_embeddings": 64, "type": "llama3"}  # fmt: skip
     edit(llama, rope_parameters=None, rope_theta=5e5, rope_scaling=scaling)
-    attention = load_model(import_hf(llama, tmp_path / "out").path).cfg.attention
+    attention: Any = load_model(import_hf(llama, tmp_path / "out").path).cfg.attention
     assert attention.rope_theta == 5e5
     assert attention.rope_scaling.factor == 8 and attention.rope_scaling.original_context == 64
 
@@ -255,7 +256,7 @@ def test_minimind_is_qwen3_by_another_name(tmp_path: Path) -> None:
     export_hf(tmp_path / "model", tmp_path / "qwen")
     (tmp_path / "qwen" / "manifest.json").unlink()
     edit(tmp_path / "qwen", model_type="minimind", use_moe=True, rope_parameters=None)
-    back = load_model(import_hf(tmp_path / "qwen", tmp_path / "back").path)
+    back: Any = load_model(import_hf(tmp_path / "qwen", tmp_path / "back").path)
     assert back.cfg.layers == "*E*E" and back.cfg.attention.rope_theta == 1e6
     assert back.cfg.moe.router == "softmax"
 
@@ -294,7 +295,8 @@ def test_plug_in_layers_are_told(tmp_path: Path) -> None:
 
 def test_a_selection_bias_without_a_place(tmp_path: Path) -> None:
     model = lm("(*E)x2", attention={**LLAMA, "qk_norm": True}, moe=MOE)
-    model.mixers()[3].gate.e_score_correction_bias[1] = 0.01
+    router: Any = model.mixers()[3].gate
+    router.e_score_correction_bias[1] = 0.01
     save_model(model, tmp_path / "moved")
     with pytest.raises(ConfigError, match=r"no place for layers\.3\.mixer\.gate\.e_score"):
         export_hf(tmp_path / "moved", tmp_path / "out")
