@@ -107,7 +107,10 @@ def make_variants(
     for how in ("eager", "compiled")[: 2 if compiled else 1]:
         yield f"yaongi {how}", our_step(LM(cfg), dtype, compiled=how == "compiled")
         torch.manual_seed(0)
-        yield f"transformers {how}", peer_step(hf_twin.untrained(cfg), dtype, compiled=how == "compiled")
+        yield (
+            f"transformers {how}",
+            peer_step(hf_twin.untrained(cfg), dtype, compiled=how == "compiled"),
+        )
 
 
 def our_step(model: LM, dtype: torch.dtype, *, compiled: bool) -> Step:

@@ -33,9 +33,10 @@ def twin(lm: LM) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         save_model(lm, Path(folder, "ours"))
         export_hf(Path(folder, "ours"), Path(folder, "theirs"))
-        other, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             Path(folder, "theirs"), output_loading_info=True
         )
+    other, report = loaded
     strangers = {k: v for k, v in report.items() if v}
     assert not strangers, f"unmatched tensors: {strangers}"
     return other.eval()
@@ -43,7 +44,7 @@ def twin(lm: LM) -> Any:
 
 def gradients(lm: LM, other: Any) -> dict[str, tuple[Tensor, Tensor]]:
     """Both models' gradients, paired by the names they have in transformers' files."""
-    mine = dict(lm.state_dict()) | {n: p.grad for n, p in lm.named_parameters()}
+    mine: dict[str, Any] = dict(lm.state_dict()) | {n: p.grad for n, p in lm.named_parameters()}
     architecture, _fields = choose(lm.cfg)
     ours = dict(to_theirs(architecture, lm.cfg, _zero_buffers(lm, mine)))
     theirs = {n: torch.zeros_like(t) for n, t in other.state_dict().items()}

@@ -20,11 +20,10 @@ from yaongi.infer.generate import Delta, Generation, generate
 from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
 from yaongi.model.lm import LM, LMConfig
 from yaongi.ops.backend import choose_device
-from yaongi.text.chat import Message, encode_chat, validate
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.text.chat import Message, validate
+from yaongi.text.foreign import AnyTokenizer, open_tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-TOKENIZER = "tokenizer.json"
 
 
 def load(
@@ -60,8 +59,7 @@ def load(
         verify=True,
         tables_on_host=tables_on_host,
     )
-    tokenizer = Tokenizer.load(path) if (path / TOKENIZER).is_file() else None
-    return Model(lm, tokenizer, context_len=context_len or trained_len)
+    return Model(lm, open_tokenizer(path), context_len=context_len or trained_len)
 
 
 class Model:
@@ -75,7 +73,7 @@ class Model:
     """
 
     def __init__(
-        self, lm: LM, tokenizer: Tokenizer | None = None, *, context_len: int | None = None
+        self, lm: LM, tokenizer: AnyTokenizer | None = None, *, context_len: int | None = None
     ) -> None:
         self.lm = lm
         self.tokenizer = tokenizer
@@ -124,8 +122,7 @@ class Model:
             ConfigError: an unknown setting or a value out of range.
             DataError: the text fills the context.
         """
-        tokenizer = self._tokenizer()
-        return _joined(self._deltas([tokenizer.eot_id, *tokenizer.encode(text)], settings), stream)
+        return _joined(self._deltas(self._tokenizer().text_ids(text), settings), stream)
 
     @overload
     def chat(
@@ -153,14 +150,13 @@ class Model:
         """The prompt ``chat`` gives the network: its length is what counts for the context."""
         tokenizer = self._tokenizer()
         validate(messages, generation_prompt=True)
-        ids, _ = encode_chat(tokenizer, messages, generation_prompt=True)
-        return [tokenizer.eot_id, *ids]
+        return tokenizer.chat_ids(messages)
 
     def _deltas(self, prompt: list[int], settings: dict[str, Any]) -> Iterator[Delta]:
         rules = parse(Generation, settings)
         return generate(self.lm, self._tokenizer(), prompt, rules, context_len=self.context_len)
 
-    def _tokenizer(self) -> Tokenizer:
+    def _tokenizer(self) -> AnyTokenizer:
         if self.tokenizer is None:
             raise TokenizerError("This model has no tokenizer; only logits(ids) works.")
         return self.tokenizer

@@ -14,9 +14,7 @@ from yaongi.interop.targets import TARGETS, export
 
 
 @click.command(
-    help=_(
-        "Write a model as other programs read it: transformers and vLLM (hf), llama.cpp (gguf)."
-    ),
+    help=_("Write a model for other programs: transformers and vLLM (hf), llama.cpp (gguf)."),
     epilog=_("Example: yaongi export runs/quickstart/5m/sft --to hf --out exported"),
 )
 @click.argument("model", type=click.Path(path_type=Path))
@@ -28,6 +26,8 @@ from yaongi.interop.targets import TARGETS, export
 @click.option("--fallback", help=_("gguf: the format of tensors that --quant cannot divide."))
 @click.option("--context-len", type=click.IntRange(min=1),
               help=_("gguf: the longest sequence, where the model does not say."))  # fmt: skip
+@click.option("--custom-code", is_flag=True, default=None,
+              help=_("hf: with yaongi's own modeling file, for any model."))  # fmt: skip
 @json_option
 def command(model: Path, kind: str, out: Path, as_json: bool, **options: Any) -> None:
     """Export."""

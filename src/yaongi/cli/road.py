@@ -217,11 +217,16 @@ def load_whole(path: Path) -> tuple[LM, Tokenizer]:
     """A model with its tokenizer.
 
     Raises:
-        TokenizerError: the folder has none.
+        TokenizerError: the folder has none, or one that another project made.
     """
     loaded = yaongi.load(path)
     if loaded.tokenizer is None:
         raise TokenizerError("{path} has no tokenizer, so it cannot be scored.", path=path)
+    if not isinstance(loaded.tokenizer, Tokenizer):
+        raise TokenizerError(
+            "{path} has a tokenizer of another project; only models with yaongi's are scored.",
+            path=path,
+        )
     return loaded.lm, loaded.tokenizer
 
 

@@ -27,6 +27,7 @@ from yaongi.text.control import (
     THINK,
     TOOL_CALL,
 )
+from yaongi.text.foreign import AnyTokenizer
 from yaongi.text.tokenizer import Tokenizer
 
 SPOKEN_CONTROL = (END_OF_TEXT, IM_END, THINK, END_THINK, TOOL_CALL, END_TOOL_CALL)
@@ -65,7 +66,7 @@ class Delta:
 
 def generate(
     model: LM,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     prompt: Sequence[int],
     rules: Generation,
     *,
@@ -89,20 +90,21 @@ def generate(
 
 
 def decode_ids(
-    model: LM, tokenizer: Tokenizer, prompt: Sequence[int], rules: Sampling, limit: int
+    model: LM, tokenizer: AnyTokenizer, prompt: Sequence[int], rules: Sampling, limit: int
 ) -> Iterator[int]:
     """Up to ``limit`` ids after ``prompt``, without their text; ends with a stop id."""
     never, stops = unspoken(model, tokenizer), stop_ids(tokenizer)
     state = model.init_state(1, len(prompt) + limit)
     logits, state = prefill(model, torch.tensor([prompt], device=model.device), state)
-    seen = [i for i in prompt if i >= len(CONTROL)]  # ending a turn again is no repetition
+    control = tokenizer.control_ids  # ending a turn again is no repetition
+    seen = [i for i in prompt if i not in control]
     for step in range(limit):
         chosen = choose(logits.masked_fill(never, NEVER), rules, step=step, seen=[seen])
         token = int(chosen)
         yield token
         if token in stops:
             return
-        if token >= len(CONTROL):
+        if token not in control:
             seen.append(token)
         if step + 1 < limit:
             logits, state = advance(model, chosen[:, None], state)
@@ -110,7 +112,7 @@ def decode_ids(
 
 def generate_greedy(
     model: LM,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
@@ -133,7 +135,7 @@ def generate_greedy(
 
 
 def _greedy_rows(
-    model: LM, tokenizer: Tokenizer, prompts: list[Sequence[int]], max_tokens: int
+    model: LM, tokenizer: AnyTokenizer, prompts: list[Sequence[int]], max_tokens: int
 ) -> list[list[int]]:
     """``prompts`` sorted by length."""
     never, stops = unspoken(model, tokenizer), stop_ids(tokenizer)
@@ -180,13 +182,13 @@ def advance(model: LM, ids: Tensor, state: State) -> tuple[Tensor, State]:
     return prefill(model, ids, state)
 
 
-def unspoken(model: LM, tokenizer: Tokenizer) -> Tensor:
+def unspoken(model: LM, tokenizer: AnyTokenizer) -> Tensor:
     """(V,) bool on the model's device: the ids a generation never yields."""
     return never_said(tokenizer, model.cfg.vocab_size).to(model.device)
 
 
-def never_said(tokenizer: Tokenizer, size: int) -> Tensor:
-    """(size,) bool: control tokens but those a model may say, and a vocabulary's padding.
+def never_said(tokenizer: AnyTokenizer, size: int) -> Tensor:
+    """(size,) bool: our control tokens but those a model may say, and a vocabulary's padding.
 
     Raises:
         TokenizerError: the tokenizer has more than ``size`` ids.
@@ -199,15 +201,16 @@ def never_said(tokenizer: Tokenizer, size: int) -> Tensor:
             model=size,
         )
     never = torch.zeros(size, dtype=torch.bool)
-    never[: len(CONTROL)] = True
-    never[[tokenizer.control_id(name) for name in SPOKEN_CONTROL]] = False
+    if isinstance(tokenizer, Tokenizer):
+        never[: len(CONTROL)] = True
+        never[[tokenizer.control_id(name) for name in SPOKEN_CONTROL]] = False
     never[tokenizer.vocab_size :] = True
     return never
 
 
-def stop_ids(tokenizer: Tokenizer) -> set[int]:
+def stop_ids(tokenizer: AnyTokenizer) -> set[int]:
     """The ids that end a text or a turn."""
-    return {tokenizer.eot_id, tokenizer.im_end_id}
+    return set(tokenizer.stop_ids)
 
 
 class StopText:
@@ -244,7 +247,7 @@ class StopText:
 
 
 def _as_text(
-    ids: Iterator[int], tokenizer: Tokenizer, stops: Sequence[str], limit: int, cut: Finish
+    ids: Iterator[int], tokenizer: AnyTokenizer, stops: Sequence[str], limit: int, cut: Finish
 ) -> Iterator[Delta]:
     """Ids as pieces of text; exactly the last delta carries a finish."""
     decoder, filtered, enders = tokenizer.stream(), StopText(stops), stop_ids(tokenizer)

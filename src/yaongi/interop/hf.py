@@ -17,7 +17,9 @@ from yaongi.core.artifact import MANIFEST, Artifact, draft, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
 from yaongi.core.files import is_mapping, read_json, write_json
+from yaongi.core.i18n import translate
 from yaongi.interop.hf_architecture import Architecture, Fields, Misfit
+from yaongi.interop.hf_custom import CUSTOM, add_modeling_file
 from yaongi.interop.hf_files import SHARD_BYTES, read_weights, write_weights
 from yaongi.interop.hf_licence import find_licence, legal_files
 from yaongi.interop.hf_names import to_ours, to_theirs
@@ -86,8 +88,10 @@ def _recognise(settings: dict[str, Any], where: Path) -> tuple[Architecture, Fie
     if kind == "minimind":  # its own class, but Qwen3's layers, names and settings throughout
         kind = "qwen3_moe" if settings.get("use_moe") else "qwen3"
         settings = {**_MINIMIND_DEFAULTS, **settings}
+    if kind == CUSTOM.model_type:
+        return CUSTOM, Fields(settings, where)
     if kind not in ARCHITECTURES:
-        hint = "It is a model of yaongi already." if "pattern" in settings else ""
+        hint = translate("It is a model of yaongi already.") if "pattern" in settings else ""
         raise CapabilityError(
             "{path}: the architecture {found} is not supported. Supported: {known}. {hint}",
             path=where,
@@ -115,12 +119,16 @@ def _context(fields: Fields, architecture: Architecture) -> int | None:
     return min((n for n in lengths if n is not None), default=None)
 
 
-def export_hf(model: Path, out: Path, *, shard_bytes: int = SHARD_BYTES) -> dict[str, Any]:
+def export_hf(
+    model: Path, out: Path, *, shard_bytes: int = SHARD_BYTES, custom_code: bool = False
+) -> dict[str, Any]:
     """Write a model folder in transformers' layout, with a manifest beside its files.
 
     Args:
         model: an artifact of ``pretrain``, ``sft`` or ``import``, or a plain model folder.
         shard_bytes: the largest file; more are written with an index.
+        custom_code: write it for our own modeling file, whatever it is made of (Engram, RoPE in a
+            hybrid): transformers then needs ``trust_remote_code`` and yaongi installed.
     Returns: architecture, dtype, and how many files hold the weights.
     Raises:
         ConfigError: no architecture can hold this model; the message says why for each.
@@ -129,7 +137,10 @@ def export_hf(model: Path, out: Path, *, shard_bytes: int = SHARD_BYTES) -> dict
     parents = _verified(model)
     origin = parents[0].manifest.config if parents else {}
     cfg = load_config(model)
-    architecture, fields = choose(cfg, origin.get("architecture"))
+    if custom_code:
+        architecture, fields = CUSTOM, CUSTOM.write(cfg)
+    else:
+        architecture, fields = choose(cfg, origin.get("architecture"))
     ours = read_tensors(model / WEIGHTS)
     dtype = str(Counter(t.dtype for t in ours.values()).most_common(1)[0][0])
     facts = {"architecture": architecture.model_type, "dtype": dtype.removeprefix("torch.")}
@@ -144,6 +155,8 @@ def export_hf(model: Path, out: Path, *, shard_bytes: int = SHARD_BYTES) -> dict
             **export_tokenizer(model, cfg, work.path),
             "dtype": facts["dtype"],
         }
+        if custom_code:
+            settings |= add_modeling_file(cfg, work.path)
         write_json(work.path / CONFIG, settings)
         _copy_legal(model, work.path)
         work.finish(counts={"files": files})
@@ -186,5 +199,8 @@ def choose(cfg: LMConfig, preferred: str | None = None) -> tuple[Architecture, d
         except Misfit as misfit:
             reasons.append(f"{architecture.model_type}: {misfit}")
     raise ConfigError(
-        "No architecture of transformers holds this model:\n{reasons}", reasons="\n".join(reasons)
+        "No architecture of transformers holds this model:\n{reasons}\n"
+        "With --custom-code it is written for yaongi's own modeling file, which transformers runs "
+        "under trust_remote_code where yaongi is installed.",
+        reasons="\n".join(reasons),
     )

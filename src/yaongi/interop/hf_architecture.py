@@ -96,6 +96,7 @@ def need(true: bool, reason: str) -> None:
 def common(cfg: LMConfig, eps_name: str) -> dict[str, Any]:
     """The fields every architecture has, and what none of them can hold."""
     strange = sorted(set(cfg.layers) & set(cfg.letters))
+    need(getattr(cfg, "engram", None) is None, "it has Engram memories; export its twin without")
     need(not strange, f"layer '{''.join(strange)}' is a plug-in")
     return {
         "vocab_size": cfg.vocab_size,

@@ -30,30 +30,32 @@ class Place:
         theirs: their names: one, or one per expert (the slices of ours along its first
             dimension), or none.
         stacked: whether they are slices.
+        numbers: whether it holds floats; else whole numbers, such as the hashing of memories.
     """
 
     ours: str
     shape: tuple[int, ...]
     theirs: tuple[str, ...]
     stacked: bool = False
+    numbers: bool = True
 
 
 def places(architecture: Architecture, cfg: LMConfig) -> list[Place]:
     """Every tensor of a model and its place in the architecture's files."""
     with torch.device("meta"):
-        own = {name: tuple(t.shape) for name, t in LM(cfg).state_dict().items()}
-    found = [_place(architecture, name, shape) for name, shape in own.items()]
+        own = LM(cfg).state_dict()
+    found = [_place(architecture, name, tensor) for name, tensor in own.items()]
     if cfg.tied and not architecture.ties:
-        found.append(Place(_EMBEDDING, own[_EMBEDDING], (_HEAD,)))
+        found.append(Place(_EMBEDDING, tuple(own[_EMBEDDING].shape), (_HEAD,)))
     return found
 
 
-def _place(architecture: Architecture, ours: str, shape: tuple[int, ...]) -> Place:
-    theirs = architecture.name(ours)
+def _place(architecture: Architecture, ours: str, tensor: Tensor) -> Place:
+    theirs, shape = architecture.name(ours), tuple(tensor.shape)
     if theirs is None:
         return Place(ours, shape, ())
     if "{e}" not in theirs:
-        return Place(ours, shape, (theirs,))
+        return Place(ours, shape, (theirs,), numbers=tensor.is_floating_point())
     return Place(ours, shape, tuple(theirs.format(e=e) for e in range(shape[0])), stacked=True)
 
 
@@ -67,6 +69,8 @@ def to_theirs(
     """
     for place in places(architecture, cfg):
         tensor = ours[place.ours].detach()
+        if place.ours == _EMBEDDING and place.theirs == (_HEAD,):
+            tensor = tensor.clone()  # a file holds no tensor twice by reference
         if not place.theirs and tensor.any():
             raise ConfigError(
                 "{architecture} has no place for {name}, which training has moved from zero. "
@@ -90,6 +94,9 @@ def to_ours(
     for place in places(architecture, cfg):
         shape = place.shape[1:] if place.stacked else place.shape
         parts = [_take(theirs, name, shape, where) for name in place.theirs]
+        if place.numbers:
+            for name, part in zip(place.theirs, parts, strict=True):
+                check_numbers(where, name, part)
         used.update(place.theirs)
         if not parts:
             found[place.ours] = torch.zeros(place.shape)
@@ -113,7 +120,6 @@ def _take(theirs: Mapping[str, Tensor], name: str, shape: tuple[int, ...], where
             found=tuple(tensor.shape),
             shape=shape,
         )
-    check_numbers(where, name, tensor)
     return tensor
 
 

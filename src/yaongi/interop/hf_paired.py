@@ -78,7 +78,7 @@ def _rope(fields: Fields) -> dict[str, Any]:
         "high_freq_factor": section.get("high_freq_factor"),
         "original_context": section.get(
             "original_max_position_embeddings",
-            default=fields.get("max_position_embeddings"),
+            default=fields.get("max_position_embeddings", default=None),
         ),
     }
     return {"rope_theta": theta, "rope_scaling": scaling}

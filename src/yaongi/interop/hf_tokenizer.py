@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from yaongi.core.errors import TokenizerError
 from yaongi.core.files import read_json, write_json
 from yaongi.infer.generate import never_said, stop_ids
 from yaongi.model.lm import LMConfig
+from yaongi.text.foreign import open_tokenizer
 from yaongi.text.tokenizer import Tokenizer
 
 TOKENIZER_FILES = (
@@ -50,8 +50,8 @@ def export_tokenizer(model: Path, cfg: LMConfig, out: Path) -> dict[str, Any]:
     One of ours is written anew, so that its chat template is this version's; a foreign one is
     copied. A folder without any gives neither.
     """
-    ours = open_ours(model)
-    if ours is None:
+    ours = open_tokenizer(model)
+    if not isinstance(ours, Tokenizer):
         copy_files(model, out, (*TOKENIZER_FILES, GENERATION))
         kept: Any = read_json(out / GENERATION) if (out / GENERATION).is_file() else {}
         return {name: kept.get(name) for name in SPECIAL_IDS}
@@ -64,11 +64,3 @@ def export_tokenizer(model: Path, cfg: LMConfig, out: Path) -> dict[str, Any]:
     never = never_said(ours, cfg.vocab_size).nonzero().flatten().tolist()
     write_json(out / GENERATION, {**ids, "suppress_tokens": never})
     return ids
-
-
-def open_ours(folder: Path) -> Tokenizer | None:
-    """The folder's tokenizer if yaongi made it; None for a foreign one or none."""
-    try:
-        return Tokenizer.load(folder)
-    except TokenizerError:
-        return None

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer as Backend
 
 from yaongi.core.errors import TokenizerError, did_you_mean, nearest
 from yaongi.core.files import write_bytes, write_json
-from yaongi.text.chat import CHAT_TEMPLATE
+from yaongi.text.chat import CHAT_TEMPLATE, Message, encode_chat
 from yaongi.text.control import CONTROL, END_OF_TEXT, IM_END, PAD
 from yaongi.text.normalize import nfc
 
@@ -68,6 +68,8 @@ class Tokenizer:
         self._table = _byte_table(self._backend, where)
         self.hash = hashlib.sha256(data).hexdigest()
         self.eot_id, self.pad_id, self.im_start_id, self.im_end_id = range(4)
+        self.stop_ids = frozenset([self.eot_id, self.im_end_id])
+        self.control_ids = frozenset(range(len(CONTROL)))
 
     @classmethod
     def train(
@@ -145,6 +147,15 @@ class Tokenizer:
             TokenizerError: ``text`` holds a lone surrogate, so it is not Unicode text.
         """
         return self._backend.encode(_unicode(text), add_special_tokens=False).ids
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of a text to continue, behind ``<|endoftext|>`` as every document."""
+        return [self.eot_id, *self.encode(text)]
+
+    def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a conversation to answer, a document too; what ``CHAT_TEMPLATE`` gives."""
+        ids, _ = encode_chat(self, messages, generation_prompt=True)
+        return [self.eot_id, *ids]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of every text, on all cores (RAYON_NUM_THREADS or TOKENIZERS_PARALLELISM)."""

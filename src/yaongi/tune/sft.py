@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field, model_validator
 
 from yaongi.core.artifact import Ancestor, Artifact, draft, existing
@@ -100,7 +101,8 @@ def sft(
     )
     with draft(out, KIND, **made, resumable=True) as work:
         recover(work)
-        model = load_model(base.path, verify=True)
+        # an imported base may be in half precision; training keeps its master weights in fp32
+        model = load_model(base.path, dtype=torch.float32, verify=True)
         steps = cfg.steps_of(batches)
         run = run_training(
             model, batches, next_token, cfg, work, steps=steps, probes=probes, on_step=on_step
