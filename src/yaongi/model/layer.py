@@ -229,18 +229,25 @@ class Linear(nn.Module):
 
     Args:
         rows: the projections stacked in the weight, name -> rows; None when it is only one.
+    Attributes:
+        training_product: multiplies (x, weight) while training, in place of the plain product.
     """
+
+    training_product: Callable[[Tensor, Tensor], Tensor] | None
 
     def __init__(self, n_in: int, n_out: int, rows: dict[str, int] | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
         self.rows = rows
+        self.training_product = None
 
     def row_splits(self) -> dict[str, dict[str, int]]:
         """Parameter -> its stacked projections, for optimizers that treat matrices apart."""
         return {"weight": self.rows} if self.rows else {}
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.training_product is not None:
+            return self.training_product(x, self.weight)
         return F.linear(x, self.weight.to(x.dtype))
 
 

@@ -197,7 +197,7 @@ class Imported:
                 return translate(
                     "the package {package} is not installed; get it with {command}",
                     package=self.package,
-                    command="pip install 'yaongi[gpu]'",
+                    command="pip install --no-build-isolation 'yaongi[gpu]'",
                 )
             return self._broken(error)
         except Exception as error:  # compiled extensions of another torch fail in many ways
