@@ -169,8 +169,18 @@ def _precisions(device: torch.device) -> Iterator[Check]:
             yield Check(f"precision {device} {name}", Status.OPTIONAL, str(error))
             continue
         if name != chosen.name and name != "fp32":
-            detail = reason.removeprefix("asked for; ")
-            yield Check(f"precision {device} {name}", Status.OPTIONAL, detail)
+            yield Check(f"precision {device} {name}", Status.OPTIONAL, reason)
+    yield _fp8(device)
+
+
+def _fp8(device: torch.device) -> Check:
+    from yaongi.ops.quant.fp8 import fp8_unavailable
+
+    reason = fp8_unavailable(device)
+    if reason is None:
+        detail = translate("possible; the log of a run with fp8: true says for which matrices")
+        return Check(f"precision {device} fp8", Status.OK, detail)
+    return Check(f"precision {device} fp8", Status.OPTIONAL, reason)
 
 
 def _compile(device: torch.device) -> Check:

@@ -276,7 +276,12 @@ class Linear(nn.Module):
     Args:
         rows: the projections stacked in the weight, name -> rows; None when it is only one.
         bias: add a learnt vector, zero at first.
+
+    Attributes:
+        training_product: multiplies (x, weight) while training, in place of the plain product.
     """
+
+    training_product: Callable[[Tensor, Tensor], Tensor] | None
 
     def __init__(
         self, n_in: int, n_out: int, rows: dict[str, int] | None = None, *, bias: bool = False
@@ -285,6 +290,7 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
         self.rows = rows
+        self.training_product = None
 
     def row_splits(self) -> dict[str, dict[str, int]]:
         """Parameter -> its stacked projections, for optimizers that treat matrices apart."""
@@ -292,6 +298,9 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
+        if self.training and self.training_product is not None:
+            y = self.training_product(x, self.weight)
+            return y if bias is None else y + bias
         return F.linear(x, self.weight.to(x.dtype), bias)
 
 

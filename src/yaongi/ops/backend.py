@@ -1,11 +1,13 @@
 """Picks the implementation of an op once, when a model is built, and says why.
 
 Every op owns a table of backends, best first, each with a capability check. ``auto`` takes the
-first that can run and logs one line; a backend named by the user that cannot run raises.
+first that can run and logs one line; a backend named by the user that cannot run raises. Reasons
+are in the user's language: ``yaongi doctor`` prints them.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +16,12 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from yaongi.core.errors import CapabilityError, did_you_mean
+from yaongi.core.i18n import translate
 
 F = TypeVar("F", bound=Callable[..., Any])
+Capability = Callable[[torch.device], str | None]
+"""Given a device, the reason something cannot run there, or None when it can."""
+
 log = logging.getLogger(__name__)
 
 
@@ -44,12 +50,12 @@ class Backend(Generic[F]):
     """One implementation of an op.
 
     Attributes:
-        unavailable: given a device, the reason it cannot run there, or None when it can.
+        unavailable: where it cannot run, and why.
     """
 
     name: str
     run: F
-    unavailable: Callable[[torch.device], str | None]
+    unavailable: Capability
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Op(Generic[F]):
             reason = backend.unavailable(device)
             chosen = reason is None and not taken
             if reason is None and taken:
-                reason = "a faster one is available"
+                reason = translate("a faster one is available")
             taken = taken or chosen
             rows.append(Candidate(self.name, backend.name, chosen, reason))
         return rows
@@ -126,29 +132,84 @@ def anywhere(device: torch.device) -> str | None:
     return None
 
 
-def only(kind: str) -> Callable[[torch.device], str | None]:
+def only(kind: str) -> Capability:
     """Capability: only devices of this type (the meta device counts, it computes nothing)."""
 
     def check(device: torch.device) -> str | None:
         if device.type in (kind, "meta"):
             return None
-        return f"it is written for {kind}, not {device.type}"
+        return translate("it is written for {kind}, not {device}", kind=kind, device=device.type)
 
     return check
 
 
-def cuda_from(major: int, minor: int = 0) -> Callable[[torch.device], str | None]:
-    """Capability: CUDA devices of at least this compute capability."""
+def cuda_from(major: int, minor: int = 0) -> Capability:
+    """Capability: NVIDIA GPUs of at least this compute capability."""
 
     def check(device: torch.device) -> str | None:
         if device.type != "cuda":
-            return f"it needs a CUDA device, not {device.type}"
+            return translate("it needs a CUDA device, not {device}", device=device.type)
+        if torch.version.hip is not None:
+            return translate("it is tried on NVIDIA GPUs only, this one is AMD's")
         found = torch.cuda.get_device_capability(device)
         if found >= (major, minor):
             return None
-        return f"it needs compute capability {major}.{minor}, this GPU has {found[0]}.{found[1]}"
+        return translate(
+            "it needs compute capability {needed}, this GPU has {found}",
+            needed=f"{major}.{minor}",
+            found=f"{found[0]}.{found[1]}",
+        )
 
     return check
+
+
+def all_of(*checks: Capability) -> Capability:
+    """Capability: every one of these; the first that fails gives the reason."""
+    return lambda device: next((reason for c in checks if (reason := c(device))), None)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A function of an optional package, imported when it is first needed.
+
+    Attributes:
+        package: what to install, as PyPI names it.
+        module, name: where the function is.
+    """
+
+    package: str
+    module: str
+    name: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.load()(*args, **kwargs)
+
+    def load(self) -> Callable[..., Any]:
+        """The function itself."""
+        return getattr(importlib.import_module(self.module), self.name)
+
+    def missing(self, device: torch.device) -> str | None:
+        """Capability: the package is there and can be imported."""
+        try:
+            self.load()
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == self.module.partition(".")[0]:
+                return translate(
+                    "the package {package} is not installed; get it with {command}",
+                    package=self.package,
+                    command="pip install --no-build-isolation 'yaongi[gpu]'",
+                )
+            return self._broken(error)
+        except Exception as error:  # compiled extensions of another torch fail in many ways
+            return self._broken(error)
+        return None
+
+    def _broken(self, error: Exception) -> str:
+        return translate(
+            "the package {package} cannot be imported: {reason}",
+            package=self.package,
+            reason=str(error).partition("\n")[0] or type(error).__name__,
+        )
 
 
 def describe(device: torch.device) -> str:

@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 
 from yaongi.core.errors import CapabilityError
+from yaongi.core.i18n import translate
 from yaongi.core.units import human_time
 
 PrecisionName = Literal["auto", "bf16", "fp16", "fp32"]
@@ -62,8 +63,12 @@ def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
     if name == "fp16" and device.type == "mps":
         raise CapabilityError("fp16 training needs a loss scaler, which torch lacks on mps.")
     if name == best or name == "fp32":
-        return Precision(name, device, "asked for")
-    return Precision(name, device, f"asked for; {best} is the fast format here: {reason}")
+        return Precision(name, device, translate("asked for"))
+    return Precision(
+        name,
+        device,
+        translate("{best} is the fast format here: {reason}", best=best, reason=reason),
+    )
 
 
 def _best(device: torch.device) -> tuple[PrecisionName, str]:
@@ -71,23 +76,26 @@ def _best(device: torch.device) -> tuple[PrecisionName, str]:
         return _best_cpu()
     if device.type == "cuda" and torch.version.hip is None:
         major, minor = torch.cuda.get_device_capability(device)
+        gpu = f"sm_{major}{minor}"
         if major >= 8:
-            return "bf16", f"sm_{major}{minor} has bfloat16 tensor cores"
+            return "bf16", translate("{gpu} has bfloat16 tensor cores", gpu=gpu)
         if major >= 7:
-            return "fp16", f"sm_{major}{minor} has float16 tensor cores but no bfloat16"
-        return "fp32", f"sm_{major}{minor} has no tensor cores"
+            return "fp16", translate("{gpu} has float16 tensor cores but no bfloat16", gpu=gpu)
+        return "fp32", translate("{gpu} has no tensor cores", gpu=gpu)
     if device.type in ("cuda", "xpu"):
-        return "bf16", f"{device.type} device with bfloat16 matrix units"
-    return "fp32", f"{device.type}: reduced precision is not faster or not complete"
+        return "bf16", translate("{device} device with bfloat16 matrix units", device=device.type)
+    return "fp32", translate(
+        "{device}: reduced precision is not faster or not complete", device=device.type
+    )
 
 
 def _best_cpu() -> tuple[PrecisionName, str]:
     have = _cpu_capabilities()
     if have.get("amx_bf16"):
-        return "bf16", "this CPU multiplies bfloat16 matrices (AMX)"
+        return "bf16", translate("this CPU multiplies bfloat16 matrices (AMX)")
     if have.get("avx512_bf16"):
-        return "bf16", "this CPU multiplies bfloat16 vectors (AVX512-BF16)"
-    return "fp32", "this CPU has neither AMX nor AVX512-BF16"
+        return "bf16", translate("this CPU multiplies bfloat16 vectors (AVX512-BF16)")
+    return "fp32", translate("this CPU has neither AMX nor AVX512-BF16")
 
 
 @functools.cache
@@ -115,21 +123,26 @@ def choose_compile(
     if choice == "on" and missing:
         raise CapabilityError("compile=on cannot work here: {reason}", reason=missing)
     if choice != "auto":
-        return choice == "on", "asked for"
+        return choice == "on", translate("asked for")
     if missing:
         return False, missing
     if expected_s is None or expected_s < COMPILE_PAYS_S:
-        return False, f"runs under {human_time(COMPILE_PAYS_S)} do not repay the compilation"
-    return True, f"about {human_time(expected_s)} of training repays the compilation"
+        return False, translate(
+            "runs under {time} do not repay the compilation", time=human_time(COMPILE_PAYS_S)
+        )
+    return True, translate(
+        "about {time} of training repays the compilation", time=human_time(expected_s)
+    )
 
 
 def missing_compiler(device: torch.device) -> str | None:
     """What ``torch.compile`` lacks on this machine, or None."""
     compilers = (os.environ.get("CXX"), "g++", "clang++", "c++")
     if not any(name and shutil.which(name) for name in compilers):
-        return "there is no C++ compiler (g++ or clang++)"
+        return translate("there is no C++ compiler (g++ or clang++)")
     if device.type == "cuda":
-        return None if importlib.util.find_spec("triton") else "the package triton is missing"
+        found = importlib.util.find_spec("triton")
+        return None if found else translate("the package triton is missing")
     return None
 
 

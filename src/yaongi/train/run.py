@@ -33,6 +33,7 @@ from yaongi.model.count import count
 from yaongi.model.lm import LM
 from yaongi.ops.backend import choose_device
 from yaongi.train import checkpoint as ckpt
+from yaongi.train.fp8 import use_fp8
 from yaongi.train.loop import Batches, LoopConfig, Step, train_steps
 from yaongi.train.objectives import Objective
 from yaongi.train.optim import OptimizerChoice
@@ -80,6 +81,7 @@ class TrainConfig(LoopConfig):
         steps, tokens, minutes: the budget, one of them. ``minutes`` is turned into a number of
             steps by timing a few on the first start, and once more before the learning rate
             begins to fall; a resumed run keeps that number.
+        fp8: multiply in 8-bit floats where that can win (Ada, Hopper, Blackwell); see train/fp8.py.
         checkpoint_activations: recompute layers in the backward pass: less memory, more time.
         tables_on_host: leave Engram's tables, their moments included, in host memory.
         log_every, eval_every: in steps; the last step is always logged and evaluated.
@@ -95,6 +97,7 @@ class TrainConfig(LoopConfig):
     tokens: Annotated[Count, Field(gt=0)] | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
     precision: PrecisionName = "auto"
+    fp8: bool = False
     compile: CompileChoice = "auto"
     device: str = "auto"
     checkpoint_activations: bool = False
@@ -117,6 +120,8 @@ class TrainConfig(LoopConfig):
                 f"batch_tokens ({self.batch_tokens}) must be a multiple of seq_len "
                 f"({self.seq_len}), for example {near}"
             )
+        if self.fp8 and self.precision not in ("auto", "bf16"):
+            raise ValueError(f"fp8 goes with precision bf16, not {self.precision}")
         return self
 
     @property
@@ -239,6 +244,8 @@ class _Run:
         cfg = self.cfg
         self.precision = choose_precision(plan.precision if plan else cfg.precision, self.device)
         log.info("precision: %s (%s)", self.precision.name, self.precision.reason)
+        if cfg.fp8:
+            use_fp8(self.model, self.device)
         if plan is None:
             self.compiled, reason = choose_compile(
                 cfg.compile, self.device, self._expected_s(steps)

@@ -51,6 +51,21 @@ def test_kernels_say_what_is_taken_and_why_not_the_others(checks: list[Check]) -
             assert backend.name in detail
 
 
+def test_fp8_is_named_with_the_reason_it_cannot_be_used(checks: list[Check]) -> None:
+    check = named(checks, "precision cpu fp8")
+    assert check.status == Status.OPTIONAL and check.detail == "it needs a CUDA device, not cpu"
+
+
+def test_reasons_are_korean_for_koreans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    cpu = torch.device("cpu")
+    found = [*doctor._precisions(cpu), *doctor._kernels(cpu)]
+    for name in ("precision cpu", "precision cpu fp8", "ssd cpu", "conv1d cpu"):
+        detail = named(found, name).detail
+        assert any("가" <= letter <= "힣" for letter in detail), detail
+        assert " the " not in detail and " needs " not in detail, detail
+
+
 def test_no_compiler_is_no_failure_but_has_a_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision.shutil, "which", lambda name: None)
     check = doctor._compile(torch.device("cpu"))
@@ -61,7 +76,7 @@ def test_no_compiler_is_no_failure_but_has_a_help(monkeypatch: pytest.MonkeyPatc
 def test_extras_are_those_of_the_package() -> None:
     text = (Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8")
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
-    assert set(doctor.EXTRAS) == set(extras) - {"all", "dev"}
+    assert set(doctor.EXTRAS) == set(extras) - {"all", "dev", "gpu"}  # gpu: told with the kernels
 
 
 def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,41 @@ def test_bfloat16_hidden_with_float32_weight():
     assert (dw - ew).norm() < 0.02 * ew.norm()
 
 
+def fp16_gradients(hidden, weight, targets, loss_scale):
+    """Gradients under a loss scale, unscaled as ``GradScaler`` does; and the exact ones."""
+    narrow = hidden.detach().half().requires_grad_()
+    loss, _ = linear_cross_entropy(narrow, weight, targets)
+    scaled = torch.autograd.grad(loss * loss_scale, (narrow, weight))
+    h, w = (t.detach().double().requires_grad_() for t in (narrow, weight))
+    exact = linear_cross_entropy_reference(h, w, targets, torch.ones(len(targets)).double())
+    torch.testing.assert_close(loss.double(), exact.double(), rtol=2e-2, atol=1e-3)
+    return [g.double() / loss_scale for g in scaled], torch.autograd.grad(exact, (h, w))
+
+
+FP16_CASES = {  # name: (vocabulary, size of the logits, loss scale)
+    "ordinary": (90, 1.0, 2.0**10),
+    "more words than float16 can count": (70_000, 1e-3, 2.0**10),
+    "a loss scale float16 cannot hold": (90, 1e-2, 2.0**17),
+    "a model so sure that its gradients fade": (90, 1.0, 2.0**10),
+}
+
+
+@pytest.mark.parametrize("case", FP16_CASES)
+def test_float16_neither_overflows_nor_fades_under_a_loss_scale(case):
+    vocab, size, loss_scale = FP16_CASES[case]
+    hidden, weight, targets, _ = problem(tokens=6, width=4, vocab=vocab)
+    hidden, weight = hidden.detach() * 0.1, weight.detach().mul(10 * size).requires_grad_()
+    if "sure" in case:  # the target's own direction: p = 1 - 1e-6 or so
+        weight = torch.nn.functional.one_hot(torch.arange(vocab) % 4, 4) * 13.8
+        weight = (weight * (torch.arange(vocab) < 4)[:, None]).float().requires_grad_()
+        targets = torch.arange(6) % 4
+        hidden = torch.nn.functional.one_hot(targets, 4).float()
+    found, exact = fp16_gradients(hidden, weight, targets, loss_scale)
+    for got, want in zip(found, exact, strict=True):
+        assert got.isfinite().all()
+        assert (got - want).norm() < 0.01 * want.norm()
+
+
 def test_never_holds_all_logits(small_chunks):
     hidden, weight, targets, weights = problem(tokens=2000)
     largest = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
+import kernel_stand_ins
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -52,8 +53,10 @@ def documents(batch, length):
     return cuts.cumsum(1)
 
 
-def scan(length, *, docs=False, state=False, groups=2, strong=1.0, heads=4):
+def scan(length, *, docs=False, state=False, fresh=False, groups=2, strong=1.0, heads=4):
     doc_ids = documents(2, length + state) if docs else None
+    if fresh:  # row 0 begins a document, row 1 goes on with that of the state
+        doc_ids[0, 1:] += 1
     dt, a = rand(2, length, heads, low=0.01), -rand(heads, low=0.1).detach() * strong
     shape = (2, length, groups, 8)
     h0 = rand(2, heads, 6, 8) if state else None
@@ -81,9 +84,9 @@ def experts(tokens, count, k, *, width=6, gated=False, favourite=False):
     scores = torch.rand(tokens, count, generator=torch.Generator().manual_seed(tokens))
     if favourite:  # the others get nothing
         scores[:, :k] += 10
-    gate = rand(count, 12, width) if gated else None
-    return (rand(tokens, width), scores.topk(k).indices, rand(tokens, k), rand(count, 12, width),
-            rand(count, width, 12), gate)  # fmt: skip
+    gate = rand(count, 16, width) if gated else None  # rows of 16 bytes even in bfloat16
+    return (rand(tokens, width), scores.topk(k).indices, rand(tokens, k), rand(count, 16, width),
+            rand(count, width, 16), gate)  # fmt: skip
 
 
 CASES = {
@@ -95,13 +98,15 @@ CASES = {
         "continued": lambda: scan(70, state=True),
         "documents continued": lambda: scan(130, docs=True, state=True),
         "one step": lambda: scan(1, state=True),
-        "one step, new document": lambda: scan(1, docs=True, state=True),
+        "one step, new document": lambda: scan(1, docs=True, state=True, fresh=True),
+        "continued by a document": lambda: scan(9, docs=True, state=True, fresh=True, groups=1),
         "strong decay": lambda: scan(128, strong=60.0),
     },
     "conv1d": {
         "plain": lambda: conv(70),
         "one step": lambda: conv(1),
         "two taps": lambda: conv(9, taps=2),
+        "five taps": lambda: conv(9, taps=5),
         "documents": lambda: conv(130, docs=True),
     },
     "attention": {
@@ -265,3 +270,98 @@ def test_autocast_around_does_not_reach_inside(op):
         found = outputs_and_gradients(run, inputs)
     for got, want in zip(found, expected, strict=True):
         assert torch.equal(got, want)
+
+
+# Kernels of optional packages: their adapters here, with stand-ins; themselves on a GPU.
+
+ADAPTERS = {"ssd": ("mamba_ssm", "fla"), "conv1d": ("causal_conv1d",)}
+NARROW = {  # inputs in the stream's dtype; steps, decays, states, scales and banks are float32
+    "ssd": (0, 3, 4), "conv1d": (0,), "attention": (0, 1, 2), "experts": (0,), "rms_norm": (0,),
+    "gated_rms_norm": (0, 1),
+}  # fmt: skip
+
+
+def adapters():
+    for op in OPS:
+        for backend in op.backends:
+            if backend.name in ADAPTERS.get(op.name, ()):
+                for name in set(CASES[op.name]) - {"even", "strong decay"}:
+                    yield pytest.param(op, backend, name, id=f"{op.name}-{backend.name}-{name}")
+
+
+def narrowed(op, inputs, dtype):
+    return [
+        v.detach().to(dtype).requires_grad_() if i in NARROW[op.name] else v
+        for i, v in enumerate(inputs)
+    ]
+
+
+@pytest.mark.parametrize(("op", "backend", "case"), adapters())
+def test_adapter_to_a_stand_in_equals_reference(monkeypatch, op, backend, case):
+    """Layout, types, document numbering and padding, not the kernel: that is the test below."""
+    kernel_stand_ins.install(monkeypatch)
+    inputs = CASES[op.name][case]()
+    found = outputs_and_gradients(backend.run, inputs)
+    expected = outputs_and_gradients(reference_of(op), inputs)
+    for got, want in zip(found, expected, strict=True):
+        assert got.shape == want.shape and got.dtype == want.dtype
+        assert (got - want).abs().max() <= 5e-5 * want.abs().max() + 1e-7
+    with torch.no_grad():  # decoding takes another way
+        kept = [t.clone() if isinstance(t, torch.Tensor) else t for t in inputs]
+        out = backend.run(*inputs)
+    for got, want in zip(out if isinstance(out, tuple) else (out,), expected, strict=False):
+        assert (got - want).abs().max() <= 5e-5 * want.abs().max() + 1e-7
+    for now, then in zip(inputs, kept, strict=True):
+        assert now is then is None or torch.equal(now, then), "an input was overwritten"
+
+
+def test_adapters_take_bfloat16(monkeypatch):
+    """As in training: float32 steps, decays and weights beside bfloat16 streams."""
+    kernel_stand_ins.install(monkeypatch)
+    for op in (SSD_OP, CONV1D):
+        inputs = CASES[op.name]["documents"]()
+        wide = reference_of(op)(*inputs)
+        narrow = narrowed(op, inputs, torch.bfloat16)
+        for backend in op.backends:
+            if backend.name in ADAPTERS[op.name]:
+                got, want = backend.run(*narrow), wide
+                got, want = (v[0] if isinstance(v, tuple) else v for v in (got, want))
+                assert got.dtype == torch.bfloat16
+                assert (got - want).abs().max() <= 0.03 * want.abs().max()
+
+
+def on_gpu(value):
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.detach().cuda().requires_grad_(value.requires_grad)
+
+
+def gpu_runs():
+    for op in OPS:
+        for backend in op.backends:
+            if backend.name != "reference":
+                for name in CASES[op.name]:
+                    yield pytest.param(op, backend, name, id=f"{op.name}-{backend.name}-{name}")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("op", "backend", "case"), gpu_runs())
+def test_backend_equals_reference_on_a_gpu(op, backend, case, dtype):
+    """Values and gradients; Triton multiplies float32 in TF32, hence the wide bound there."""
+    device = torch.device("cuda")
+    if reason := backend.unavailable(device):
+        pytest.skip(reason)
+    if dtype == torch.bfloat16 and torch.cuda.get_device_capability(device) < (8, 0):
+        pytest.skip("this GPU has no bfloat16")
+    inputs = [on_gpu(v) for v in CASES[op.name][case]()]
+    narrow = narrowed(op, inputs, dtype)
+    same = [v.detach().float().requires_grad_(v.requires_grad)
+            if isinstance(v, torch.Tensor) and v.is_floating_point() else v
+            for v in narrow]  # fmt: skip
+    bound = 5e-3 if dtype == torch.float32 else 3e-2
+    found = outputs_and_gradients(backend.run, narrow)
+    for got, want in zip(found, outputs_and_gradients(reference_of(op), same), strict=True):
+        assert got.shape == want.shape
+        assert (got - want).abs().max() <= bound * want.abs().max() + 1e-7

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from yaongi.ops.backend import Backend, Op, anywhere, only
+from yaongi.ops.backend import Backend, Op, all_of, anywhere, cuda_from, only
+from yaongi.ops.conv1d.causal_conv1d import CONV, conv1d_causal_conv1d
 from yaongi.ops.conv1d.channels_last import conv1d_channels_last
 from yaongi.ops.conv1d.reference import conv1d_reference
 from yaongi.ops.conv1d.taps import conv1d_taps
@@ -33,6 +34,7 @@ class Conv1d(Protocol):
 CONV1D: Op[Conv1d] = Op(
     "conv1d",
     [
+        Backend("causal_conv1d", conv1d_causal_conv1d, all_of(cuda_from(7, 5), CONV.missing)),
         Backend("channels_last", conv1d_channels_last, only("cpu")),
         Backend("taps", conv1d_taps, anywhere),
         Backend("reference", conv1d_reference, anywhere),

@@ -18,6 +18,11 @@ CHUNK_ELEMENTS = {"cpu": 1 << 21}
 CHUNK_ELEMENTS_ELSEWHERE = 1 << 26
 MIN_TOKENS = 128  # fewer make the matrix products slow
 
+FP16_GAIN = 64.0
+"""float16 ends at 65504, which the sum over a large vocabulary passes, and fades under 6e-5, while
+the loss scale comes only in the backward pass. So gradients of logits are normalised before they
+are narrowed, and kept times this power of two until the backward pass takes it back in float32."""
+
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
@@ -47,8 +52,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             z = p.sum(-1, keepdim=True)
             losses.append(((z.log() + top - picked) * k).sum())
             if need:
-                # the gradient's 1/z and weight go to the narrow factors of both products
                 p.scatter_add_(1, t, -z)
+                if h.dtype == torch.float16:
+                    g = p.mul_(k / z * FP16_GAIN).to(h.dtype)
+                    torch.mm(g, w, out=grad_hidden[part])
+                    _accumulate(grad_weight, g.mT, h / FP16_GAIN)
+                    continue
+                # the gradient's 1/z and weight go to the narrow factors of both products
                 scale = (k / z).to(h.dtype)
                 g = p.to(h.dtype)
                 torch.mul(torch.mm(g, w), scale, out=grad_hidden[part])
@@ -61,6 +71,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale: Tensor = grads[0]
+        if grad_hidden.dtype == torch.float16:
+            wide = grad_hidden.float() * (scale / FP16_GAIN)
+            return wide.to(grad_hidden.dtype), grad_weight * scale, None, None
         return grad_hidden * scale.to(grad_hidden.dtype), grad_weight * scale, None, None
 
 

@@ -6,8 +6,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from yaongi.ops.backend import Backend, Op, anywhere
+from yaongi.ops.backend import Backend, Op, all_of, anywhere, cuda_from
 from yaongi.ops.ssd.chunked import ssd_chunked
+from yaongi.ops.ssd.fla import CHUNK_SIMPLE_GLA, ssd_fla
+from yaongi.ops.ssd.mamba_ssm import CHUNK_SCAN, STATE_UPDATE, ssd_mamba_ssm
 from yaongi.ops.ssd.reference import ssd_reference
 
 
@@ -25,7 +27,7 @@ class SSD(Protocol):
         doc_ids: Tensor | None = None,
         state: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Run it. Everything is computed in float32.
+        """Run it. Everything is computed in float32, where the backend does not say otherwise.
 
         Args:
             x: (B,T,H,P) inputs.
@@ -44,6 +46,13 @@ class SSD(Protocol):
 SSD_OP: Op[SSD] = Op(
     "ssd",
     [
+        # Triton compiles for compute capability 8.0 and newer
+        Backend(
+            "mamba_ssm",
+            ssd_mamba_ssm,
+            all_of(cuda_from(8), CHUNK_SCAN.missing, STATE_UPDATE.missing),
+        ),
+        Backend("fla", ssd_fla, all_of(cuda_from(8), CHUNK_SIMPLE_GLA.missing)),
         Backend("chunked", ssd_chunked, anywhere),
         Backend("reference", ssd_reference, anywhere),
     ],

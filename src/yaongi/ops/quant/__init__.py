@@ -1,0 +1,1 @@
+"""Matrix products in fewer bits, with the scales that make them fit."""
