@@ -80,7 +80,7 @@ def attend(queries, keys, *, heads=(4, 2), masked=False):
     return q, k, v, mask, queries == keys
 
 
-def experts(tokens, count, k, *, width=6, gated=False, favourite=False):
+def experts(tokens, count, k, *, width=8, gated=False, favourite=False):
     scores = torch.rand(tokens, count, generator=torch.Generator().manual_seed(tokens))
     if favourite:  # the others get nothing
         scores[:, :k] += 10
