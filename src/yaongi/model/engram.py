@@ -153,7 +153,7 @@ def _count(cfg: NgramSettings, rows: int, d_model: int, cache_bytes: int) -> Lay
 
 
 def _memory(cfg: NgramSettings, d_model: int, work: Workload) -> LayerMemory:
-    """What was read and where; the stream; key, query, value before and after gate and conv."""
+    """What was read, and where; the stream; key, query and value on their way to it."""
     each = cfg.lookups * 16 + work.width * cfg.d_memory + (6 * work.width + 8) * d_model
     copies = work.copies(2 * cfg.d_memory * d_model)
     rows = 4 * cfg.d_memory + (3 * work.width + 8) * d_model  # gradients
