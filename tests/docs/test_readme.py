@@ -103,4 +103,4 @@ def rows(page: str) -> list[str]:
 
 
 def figures(row: str) -> list[str]:
-    return re.findall(r"\d[\d.,–]*", row)
+    return re.findall(r"\d(?:[\d.,–]*\d)?", row)
