@@ -52,6 +52,7 @@ from yaongi.train.pretrain import PretrainConfig, pretrain
 ROOT = Path(__file__).parents[1]
 MOST_TOKENS = 3_000_000
 MOST_ROWS = 1 << 20  # of an Engram table
+HEAD_DIM = 12  # two orders of eight heads read as many numbers as the model is wide
 EVALUATIONS, EVAL_TOKENS = 5, 15_000
 """Per run, and held-out tokens per domain at each."""
 
@@ -84,7 +85,7 @@ def with_engram(*layers: int) -> dict[str, Any]:
     fewer = moe["n_experts"] - (moe["n_experts"] - moe["top_k"]) // 4
 
     def sized(rows: int) -> dict[str, Any]:
-        engram = {"layers": list(layers), "rows": rows}
+        engram = {"layers": list(layers), "head_dim": HEAD_DIM, "rows": rows}
         return {**HYBRID, "moe": {**moe, "n_experts": fewer}, "engram": engram}
 
     too_many = bisect_left(

@@ -100,14 +100,11 @@ def test_the_tables_take_what_fewer_experts_leave(monkeypatch):
 
     monkeypatch.setattr(ablate, "total", total)
     made = ablate.with_engram.__wrapped__(2, 7)
-    assert made["engram"] == {"layers": [2, 7], "rows": 30}
+    assert made["engram"] == {"layers": [2, 7], "head_dim": 12, "rows": 30}
     assert made["moe"]["n_experts"] == 13
     assert total(made) == total(ablate.HYBRID)
 
 
-@pytest.mark.skipif(
-    "engram" not in LMConfig.model_fields, reason="models have no engram yet: study 'engram' waits"
-)
 @pytest.mark.parametrize("name", ["engram 2", "engram 2 7"])
 def test_engram_models_have_as_many_parameters(name):
     assert ablate.total(ablate.MODELS[name]()) == pytest.approx(
