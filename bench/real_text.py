@@ -3,7 +3,7 @@
 Three roads: 26m (dense), 61m-a25m (hybrid with experts) on the same tokens of the same mix, and
 26m-mamba on Korean alone. A finished stage is not redone, so the page can be redrawn any time.
 
-    YAONGI_DATA=... python bench/real_text.py [--runs runs] [--tokens 1600K]
+    YAONGI_DATA=... python bench/real_text.py [--runs runs] [--only 26m]
 """
 
 from __future__ import annotations
@@ -51,17 +51,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results")
     parser.add_argument("--only", nargs="+", help="these models only")
-    parser.add_argument(
-        "overrides", nargs="*", help="settings for every recipe: pretrain.tokens=1M"
-    )
     args = parser.parse_args()
     models = {
         "26m": ("korean-small", ()),
         "61m-a25m": ("korean-small", ("pretrain.model=61m-a25m",)),
-        "26m-mamba": ("mamba2-ko", ()),
+        "26m-mamba": ("mamba2-ko", ("pretrain.minutes=10",)),
     }
     found = [
-        make(name, ROOT / f"recipes/{recipe}.yaml", [*settings, *args.overrides], args.runs)
+        make(name, ROOT / f"recipes/{recipe}.yaml", settings, args.runs)
         for name, (recipe, settings) in models.items()
         if not args.only or name in args.only
     ]
@@ -157,7 +154,7 @@ def page(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> str:
         for n in numbers
     ]
     lines = [
-        "# Real text, twenty minutes on two cores",
+        "# Real text on two cores",
         "",
         "Made by `python bench/real_text.py` with the files of the recipes "
         "[korean-small](../../recipes/korean-small.yaml) and "
