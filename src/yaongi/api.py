@@ -16,6 +16,7 @@ from torch import Tensor
 from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, CapabilityError, ShapeError, TokenizerError
+from yaongi.core.i18n import translate as _
 from yaongi.infer.generate import Delta, Generation, generate
 from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
 from yaongi.model.lm import LM, LMConfig
@@ -176,13 +177,15 @@ def _check_folder(path: Path) -> int | None:
         return None
     inside = [d.name for d in sorted(path.glob("*")) if (d / WEIGHTS).is_file()]
     if not path.is_dir():
-        reason = "there is no such folder."
+        reason = _("there is no such folder.")
     elif inside:
-        reason = f"did you mean {path / inside[-1]}?"
+        reason = _("did you mean {path}?").format(path=path / inside[-1])
     else:
-        reason = f"it has no {missing}."
+        reason = _("it has no {name}.").format(name=missing)
     if partial_path(path).is_dir():
-        reason = f"its training has not finished ({partial_path(path)} is there)."
+        reason = _("its training has not finished ({path} is there).").format(
+            path=partial_path(path)
+        )
     raise ArtifactError("{path} is not a model folder: {reason}", path=path, reason=reason)
 
 

@@ -12,6 +12,7 @@ import click
 
 import yaongi
 from yaongi.cli.options import sampling_options
+from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.errors import InputError
 from yaongi.core.i18n import translate as _
 
@@ -132,6 +133,12 @@ def _read_line() -> str:
 def command(model: Path, system: str | None, **sampling: Any) -> None:
     """Run the loop."""
     loaded = yaongi.load(model)
+    if (model / MANIFEST).is_file() and open_artifact(model).manifest.kind == "base":
+        click.echo(
+            _("{path} continues texts; it has not learnt to converse. Fine-tune it "
+              "(yaongi sft), or use yaongi generate.").format(path=model),
+            err=True,
+        )  # fmt: skip
     if sys.stdin.isatty():
         click.echo(
             _("Talking to {path}. /help lists the commands, Ctrl-D leaves.").format(path=model)

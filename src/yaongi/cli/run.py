@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -50,5 +52,10 @@ def command(
 
 def next_command(model: Path, *, chat: bool) -> str:
     """What to type now."""
-    line = f"yaongi chat {model}" if chat else f'yaongi generate {model} --prompt "..."'
+    program = Path(sys.executable).with_name("yaongi")
+    if shutil.which("yaongi") or not program.is_file():
+        program = Path("yaongi")
+    elif program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    line = f"{program} chat {model}" if chat else f'{program} generate {model} --prompt "..."'
     return _("Next: {command}").format(command=line)

@@ -61,6 +61,12 @@ WARM_STEPS, TIMED_STEPS, TIMED_SHARE = 2, 3, 0.02
 """A time budget is planned from so many steps after so many to warm up, or more of them: those
 that fit into this share of the budget."""
 
+PROBED_SHARE = 0.5
+"""Of a time budget, after which no more steps are timed: a busy machine must not spend it all."""
+
+FEW_STEPS = 20
+"""A plan of fewer steps comes with a warning."""
+
 PLAN = "run.json"
 
 REVISE_SHARE = 0.05
@@ -113,7 +119,10 @@ class TrainConfig(LoopConfig):
     def _one_budget(self) -> TrainConfig:
         given = [n for n in ("steps", "tokens", "minutes") if getattr(self, n) is not None]
         if len(given) > 1:
-            raise ValueError(f"give one budget, not both {given[0]} and {given[1]}")
+            raise ValueError(
+                f"give one budget, not both {given[0]} and {given[1]}; "
+                f"{given[1]}=null switches the second off"
+            )
         if self.batch_tokens % self.seq_len:
             near = max(1, round(self.batch_tokens / self.seq_len)) * self.seq_len
             raise ValueError(
@@ -293,15 +302,25 @@ class _Run:
             timed = times[WARM_STEPS:]
             if len(timed) >= TIMED_STEPS and sum(timed) >= TIMED_SHARE * budget_s:
                 break
+            if time.monotonic() - self.began >= PROBED_SHARE * budget_s:
+                break
         self.model.load_state_dict(before)
-        step_s = statistics.median(times[WARM_STEPS:])
+        step_s = statistics.median(times[WARM_STEPS:] or times[-1:])
         probe_start = time.monotonic()
         self.evaluate()
         now = time.monotonic()
         if self.cfg.eval_every:
             step_s += (now - probe_start) / self.cfg.eval_every
         left_s = SPARE * (budget_s - (now - self.began)) - (now - probe_start)
-        return max(1, int(left_s / step_s))
+        steps = max(1, int(left_s / step_s))
+        if steps < FEW_STEPS:
+            log.warning(
+                "Only %d steps of %.0f s fit into the time: the model will have learnt next to "
+                "nothing. Give more minutes, or a machine with less else to do.",
+                steps,
+                step_s,
+            )
+        return steps
 
     def steps(self) -> Iterator[Step]:
         """The remaining steps of the plan, which a time budget may still change on the way."""
@@ -472,6 +491,7 @@ class _Signals:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        log.warning("Stopping after this step; the same again stops at once.")
         self._restore()
 
     def __exit__(self, *_: object) -> None:

@@ -123,6 +123,12 @@ def _is_visible_file(path: Path, folder: Path) -> bool:
 
 
 def _missing(place: Path, root: Path) -> DataError:
+    if place == root and not root.is_dir():
+        return DataError(
+            "The data folder {root} does not exist. Set data.root in the recipe or YAONGI_DATA "
+            "to the folder of your texts.",
+            root=root,
+        )
     if place.is_relative_to(root) and not root.is_dir():
         return DataError(
             "The data folder {root} does not exist. Set data.root in the recipe or YAONGI_DATA "
