@@ -27,7 +27,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ablate_plan import Arm, Look, Result, Run, Study, missing, runs_of
 from ablate_report import figure, markdown
@@ -39,13 +38,14 @@ from yaongi.core.errors import ConfigError, NumericsError, YaongiError
 from yaongi.core.files import read_json, sha256_json, write_bytes, write_json
 from yaongi.core.runlog import read_metrics
 from yaongi.core.units import human_time
-from yaongi.data.batches import Batch
 from yaongi.evals.run import bpb_probes
 from yaongi.model.count import count
 from yaongi.model.lm import LM, LMConfig
 from yaongi.ops.backend import choose_device
+from yaongi.train.dryrun import RandomRows
 from yaongi.train.loop import train_steps
 from yaongi.train.objectives import next_token
+from yaongi.train.optim.build import build_optimizer
 from yaongi.train.precision import choose_precision
 from yaongi.train.pretrain import PretrainConfig, pretrain
 
@@ -380,32 +380,18 @@ def write_report(studies: dict[str, Study], look: Look, out: Path) -> None:
     print(f"written to {out / 'tables.md'}")
 
 
-class RandomTokens:
-    """Batches for a trial, as wide as a run's."""
-
-    def __init__(self, cfg: PretrainConfig) -> None:
-        self.shape, self.vocab_size = (cfg.batch_rows, cfg.seq_len), cfg.model.vocab_size
-
-    def batch(self, step: int) -> Batch:
-        """The same for a given step."""
-        ids = np.random.default_rng(step).integers(0, self.vocab_size, self.shape)
-        documents = np.zeros(self.shape, np.int32)
-        weights = np.ones(self.shape, np.float32)
-        return Batch(ids, np.roll(ids, -1, 1), weights, documents, documents[:, 0])
-
-
 def _trial(cfg: PretrainConfig, steps: int = 3) -> tuple[float, int]:
     """(CPU seconds of the fastest step, bytes of the optimizer's state)."""
     device = choose_device(cfg.device)
     model = LM(cfg.model).to(device)
-    optimizer = cfg.optimizer.build(model)
+    optimizer = build_optimizer(cfg.optimizer, model)
     precision = choose_precision(cfg.precision, device)
     times = [time.process_time()]
     for _ in train_steps(
-        model, optimizer, RandomTokens(cfg), next_token, cfg, steps=steps, precision=precision
+        model, optimizer, RandomRows(cfg), next_token, cfg, steps=steps, precision=precision
     ):
         times.append(time.process_time())
-    tensors = [t for state in optimizer.state.values() for t in state.values()]
+    tensors = [t for state in optimizer.state_dict()["state"].values() for t in state.values()]
     size = sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
     return min(b - a for a, b in pairwise(times)), size
 

@@ -19,6 +19,8 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from yaongi.evals.report import grid
+
 STUDENT_T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 """By degrees of freedom, both sides together 5 %."""
 
@@ -62,9 +64,7 @@ def table(study: Study, look: Look) -> str:
             "optimizer MB"]  # fmt: skip
     if study.halves:
         head += [f"in {base}'s time", "half as long"]
-    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
-    rows += [_row(study, label, look) for label in study.arms]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return grid(head, [_row(study, label, look) for label in study.arms])
 
 
 def _row(study: Study, label: str, look: Look) -> list[str]:

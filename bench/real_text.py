@@ -23,6 +23,7 @@ from yaongi.core.artifact import open_artifact
 from yaongi.core.files import write_json
 from yaongi.core.runlog import read_metrics
 from yaongi.core.units import human_time
+from yaongi.evals.report import grid
 from yaongi.evals.run import evaluate
 from yaongi.infer.state import decode_state_bytes
 from yaongi.model.count import count
@@ -166,7 +167,7 @@ def page(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> str:
         "",
         "## Speed and size",
         "",
-        table(
+        grid(
             ["model", "parameters", "active", "tokens", "pretraining", "tokens/s (median)",
              *(f"decode state at {n:,}" for n in CONTEXTS)],
             sizes,
@@ -199,13 +200,7 @@ def bpb_table(numbers: Sequence[dict[str, Any]]) -> str:
             value, xz = n["bpb"].get(name), n["xz"].get(name)
             cells.append("–" if value is None else f"{value:.3f} (xz {xz:.3f})")
         rows.append(cells)
-    return table(["domain", *(n["model"] for n in numbers)], rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown, numbers to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return grid(["domain", *(n["model"] for n in numbers)], rows)
 
 
 def samples(run: Run) -> list[str]:

@@ -23,8 +23,13 @@ def from_json(data: dict[str, Any]) -> list[Score]:
 def table(scores: Sequence[Score]) -> str:
     """One row per score, with its interval, baseline and chance level."""
     head = [_("task"), _("score"), _("95 % interval"), _("baseline"), _("chance"), _("measured on")]
-    rows = [head, ["---", *["---:"] * 5], *map(_row, scores)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return grid(head, [_row(score) for score in scores])
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, all columns but the first to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def markdown(scores: Sequence[Score], title: str) -> str:

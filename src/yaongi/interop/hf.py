@@ -26,7 +26,7 @@ from yaongi.interop.hf_names import to_ours, to_theirs
 from yaongi.interop.hf_paired import PAIRED, read_window
 from yaongi.interop.hf_single import SINGLE
 from yaongi.interop.hf_tokenizer import copy_files, export_tokenizer, import_generation
-from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_config, read_tensors, save_tensors
+from yaongi.model.io import CONFIG, WEIGHTS, load_config, read_tensors, save_tensors, verified
 from yaongi.model.lm import LMConfig
 
 ARCHITECTURES = {a.model_type: a for a in (*PAIRED, *SINGLE)}
@@ -134,7 +134,8 @@ def export_hf(
         ConfigError: no architecture can hold this model; the message says why for each.
         ArtifactError: no model there, a damaged one, or ``out`` exists.
     """
-    parents = _verified(model)
+    made = verified(model)
+    parents = [] if made is None else [made]
     origin = parents[0].manifest.config if parents else {}
     cfg = load_config(model)
     if custom_code:
@@ -161,15 +162,6 @@ def export_hf(
         _copy_legal(model, work.path)
         work.finish(counts={"files": files})
     return {**facts, "files": files}
-
-
-def _verified(model: Path) -> list[Artifact]:
-    """The artifact, every file compared with its hash; nothing for a plain model folder."""
-    if not (model / MANIFEST).is_file():
-        return []
-    artifact = open_artifact(model, MODEL_KINDS)
-    artifact.verify()
-    return [artifact]
 
 
 def _length(origin: Mapping[str, Any]) -> dict[str, Any]:

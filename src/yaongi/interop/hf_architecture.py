@@ -96,7 +96,7 @@ def need(true: bool, reason: str) -> None:
 def common(cfg: LMConfig, eps_name: str) -> dict[str, Any]:
     """The fields every architecture has, and what none of them can hold."""
     strange = sorted(set(cfg.layers) & set(cfg.letters))
-    need(getattr(cfg, "engram", None) is None, "it has Engram memories; export its twin without")
+    need(cfg.engram is None, "it has Engram memories; export its twin without")
     need(not strange, f"layer '{''.join(strange)}' is a plug-in")
     return {
         "vocab_size": cfg.vocab_size,
@@ -104,6 +104,18 @@ def common(cfg: LMConfig, eps_name: str) -> dict[str, Any]:
         eps_name: cfg.norm_eps,
         "initializer_range": cfg.init_std,
         "tie_word_embeddings": cfg.tied,
+    }
+
+
+def read_common(fields: Fields, pattern: str, *eps_names: str, eps: float) -> dict[str, Any]:
+    """The other way: our settings from the fields every architecture has; ``eps`` if unsaid."""
+    return {
+        "vocab_size": fields.get("vocab_size"),
+        "d_model": fields.get("hidden_size"),
+        "pattern": pattern,
+        "tied": fields.get("tie_word_embeddings", default=False),
+        "norm_eps": fields.get(*eps_names, default=eps),
+        "init_std": fields.get("initializer_range", default=0.02),
     }
 
 

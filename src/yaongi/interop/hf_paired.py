@@ -17,6 +17,7 @@ from yaongi.interop.hf_architecture import (
     common,
     expert_file_name,
     need,
+    read_common,
 )
 from yaongi.model.attention import AttentionConfig
 from yaongi.model.lm import LMConfig
@@ -86,14 +87,8 @@ def _rope(fields: Fields) -> dict[str, Any]:
 
 def _body(fields: Fields) -> dict[str, Any]:
     fields.only("hidden_act", "silu")
-    return {
-        "vocab_size": fields.get("vocab_size"),
-        "d_model": fields.get("hidden_size"),
-        "pattern": f"(*-)x{fields.get('num_hidden_layers')}",
-        "tied": fields.get("tie_word_embeddings", default=False),
-        "norm_eps": fields.get("rms_norm_eps", default=1e-6),
-        "init_std": fields.get("initializer_range", default=0.02),
-    }
+    pattern = f"(*-)x{fields.get('num_hidden_layers')}"
+    return read_common(fields, pattern, "rms_norm_eps", eps=1e-6)
 
 
 def _dense(fields: Fields) -> dict[str, Any]:

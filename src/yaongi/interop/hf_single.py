@@ -18,6 +18,7 @@ from yaongi.interop.hf_architecture import (
     common,
     expert_file_name,
     need,
+    read_common,
 )
 from yaongi.model.lm import LMConfig
 
@@ -45,12 +46,8 @@ def _read_nemotron_h(fields: Fields) -> dict[str, Any]:
                "-": ("mlp", _mlp), "E": ("moe", _moe)}  # fmt: skip
     used = [readers[letter] for letter in readers if letter in letters]
     return {
-        "vocab_size": fields.get("vocab_size"),
-        "d_model": fields.get("hidden_size"),
-        "pattern": letters,
+        **read_common(fields, letters, "layer_norm_epsilon", "rms_norm_eps", eps=1e-5),
         "tied": False,  # transformers never ties it, whatever tie_word_embeddings says
-        "norm_eps": fields.get("layer_norm_epsilon", "rms_norm_eps", default=1e-5),
-        "init_std": fields.get("initializer_range", default=0.02),
         **{section: read(fields) for section, read in used},
     }
 
@@ -195,13 +192,9 @@ def _read_mamba2(fields: Fields) -> dict[str, Any]:
     fields.only("use_conv_bias", True)
     fields.only("hidden_act", "silu")
     _refuse_clamped_steps(fields)
+    pattern = f"Mx{fields.get('num_hidden_layers')}"
     return {
-        "vocab_size": fields.get("vocab_size"),
-        "d_model": fields.get("hidden_size"),
-        "pattern": f"Mx{fields.get('num_hidden_layers')}",
-        "tied": fields.get("tie_word_embeddings", default=False),
-        "norm_eps": fields.get("layer_norm_epsilon", default=1e-5),
-        "init_std": fields.get("initializer_range", default=0.02),
+        **read_common(fields, pattern, "layer_norm_epsilon", eps=1e-5),
         "mamba": {
             "n_heads": fields.get("num_heads"),
             "head_dim": fields.get("head_dim"),

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from yaongi.core.artifact import MANIFEST, open_artifact
+from yaongi.core.artifact import MANIFEST, Artifact, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import CheckpointError
 from yaongi.core.files import read_json, write_json, write_with
@@ -26,6 +26,19 @@ _safe_open: Any = safe_open
 MODEL_KINDS = ("base", "sft")
 """The kinds of artifact that are a model folder."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def verified(folder: Path) -> Artifact | None:
+    """The artifact of a model folder, every file compared with its hash; None for a plain folder.
+
+    Raises:
+        ArtifactError: it holds something else than a model, or is damaged.
+    """
+    if not (folder / MANIFEST).is_file():
+        return None
+    artifact = open_artifact(folder, MODEL_KINDS)
+    artifact.verify()
+    return artifact
 
 
 def save_model(model: LM, folder: Path) -> None:

@@ -22,7 +22,7 @@ from tokenizers.decoders import DecodeStream
 from yaongi.core.errors import DataError, TokenizerError
 from yaongi.core.files import is_mapping, read_json
 from yaongi.text.chat import Message
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.text.tokenizer import Tokenizer, read_backend
 
 _TOKENIZER, _CONFIG = "tokenizer.json", "tokenizer_config.json"
 _TEMPLATE, _GENERATION = "chat_template.jinja", "generation_config.json"
@@ -55,9 +55,9 @@ class ForeignTokenizer:
 
     def __init__(self, folder: Path) -> None:
         self._where = folder
-        self._backend = _read(folder / _TOKENIZER)
-        self._typed = _read(folder / _TOKENIZER)
-        self._typed.encode_special_tokens = True  # what a user types stays text
+        data = (folder / _TOKENIZER).read_bytes()
+        self._backend, self._typed = (read_backend(data, folder / _TOKENIZER) for _ in range(2))
+        self._backend.encode_special_tokens = False  # reads what the chat template wrote
         self._config = _settings(folder / _CONFIG)
         self.vocab_size = 1 + max(self._backend.get_vocab().values(), default=-1)
         added = self._backend.get_added_tokens_decoder()
@@ -148,17 +148,6 @@ class ForeignStream:
     def flush(self) -> str:
         """Nothing: bytes that are no whole character yet are dropped."""
         return ""
-
-
-def _read(path: Path) -> Backend:
-    try:
-        return Backend.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception and ValueError
-        raise TokenizerError(
-            "{path} cannot be read as a tokenizer ({reason}); it may have been cut short.",
-            path=path,
-            reason=error,
-        ) from error
 
 
 def _settings(path: Path) -> Mapping[str, Any]:

@@ -62,7 +62,7 @@ class Tokenizer:
 
     def __init__(self, data: bytes, where: str | Path = _FILE) -> None:
         self._data = data
-        self._backend = _read_backend(data, where)
+        self._backend = read_backend(data, where)
         self.regex = _check(self._backend, where)
         self.vocab_size = self._backend.get_vocab_size()
         self._table = _byte_table(self._backend, where)
@@ -263,7 +263,8 @@ def _untrained(regex: str) -> Backend:
     return backend
 
 
-def _read_backend(data: bytes, where: str | Path) -> Backend:
+def read_backend(data: bytes, where: str | Path) -> Backend:
+    """A ``tokenizer.json`` whose control tokens are text when somebody types them."""
     try:
         backend = Backend.from_buffer(data)
     except Exception as error:  # the library raises bare Exception and ValueError

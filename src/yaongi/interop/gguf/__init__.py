@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.errors import CapabilityError, ConfigError
 from yaongi.interop.gguf.architectures import Architecture, architecture
 from yaongi.interop.gguf.file import Content, write
 from yaongi.interop.gguf.tensors import Read, targets
 from yaongi.interop.gguf.types import QUANTS, choose, known, library
 from yaongi.interop.gguf.vocabulary import Vocabulary, vocabulary
-from yaongi.model.io import MODEL_KINDS, load_config, open_tensors
+from yaongi.model.io import load_config, open_tensors, verified
 from yaongi.model.lm import LMConfig
 
 __all__ = ["QUANTS", "describe", "export_gguf", "write"]
@@ -51,9 +50,7 @@ def export_gguf(
         NumericsError: a weight is not finite, or too large for f16.
         StorageError: the disk refused; nothing half-written is kept.
     """
-    artifact = open_artifact(model, MODEL_KINDS) if (model / MANIFEST).is_file() else None
-    if artifact:
-        artifact.verify()
+    artifact = verified(model)
     cfg = load_config(model)
     content = describe(
         cfg,

@@ -60,7 +60,7 @@ def architecture(cfg: LMConfig) -> Architecture:
 
 
 def _only_stock_layers(cfg: LMConfig) -> None:
-    if getattr(cfg, "engram", None):
+    if cfg.engram is not None:
         raise CapabilityError(
             "This model has Engram tables, which no architecture of stock llama.cpp can look up. "
             "Export a model without them, such as its twin '{twin}', or take --to hf.",
