@@ -72,15 +72,15 @@ def _stack(rows: Sequence[_Row], seq_len: int, text_bytes: int = 0) -> Batch:
 class MixedBatches:
     """Pretraining batches: shares of domains, every row full, every target learnt.
 
-    Row r of the run (counted over all batches) has a domain by ``Schedule``; the k-th row of a
-    domain is tokens [k*T, (k+1)*T] of its documents laid end to end, anew in another order each
-    epoch.
+    Row r of the run (counted over all batches) has a domain by ``Schedule``. The rows of a domain
+    are its documents laid end to end, anew in another order each epoch, cut every T tokens and
+    shuffled, about an epoch at a time: else a long document would fill a batch by itself.
 
     Args:
         shards: the artifact or its folder.
         weights: domain -> share of the tokens.
         batch_rows, seq_len: B and T.
-        seed: decides the orders of documents.
+        seed: decides the orders of documents and of rows.
     Raises:
         DataError: a domain of the mix has no data.
     """
@@ -99,7 +99,8 @@ class MixedBatches:
         self.schedule = Schedule(weights)
         self.domains = self.schedule.domains
         self._streams = [
-            Stream(opened.open(domain), seed.split("order", domain)) for domain in self.domains
+            Stream(opened.open(domain), seed.split("order", domain), seq_len)
+            for domain in self.domains
         ]
 
     def batch(self, step: int) -> Batch:
@@ -113,9 +114,7 @@ class MixedBatches:
 
     def _row(self, row: int) -> _Row:
         domain, k = self.schedule.place(row)
-        begin = k * self.seq_len
-        tokens, doc_ids = self._streams[domain].read(begin, begin + self.seq_len + 1)
-        return _Row(tokens, None, doc_ids, domain)
+        return _Row(*self._streams[domain].row(k), domain)
 
     def reached(self, steps: int) -> dict[str, float]:
         """Share of the tokens in the first ``steps`` batches, by domain."""
@@ -133,12 +132,29 @@ class MixedBatches:
 
 
 class Stream:
-    """A domain as one endless sequence of tokens: epoch after epoch, each in its own order."""
+    """A domain as one endless sequence of tokens: epoch after epoch, each in its own order.
 
-    def __init__(self, shard: DomainShard, seed: Seed) -> None:
-        self.shard, self.seed = shard, seed
+    Rows of it are T+1 tokens long, the last being the first of the row behind it. They are dealt
+    in blocks of as many rows as fit into an epoch, each block in its own order.
+    """
+
+    def __init__(self, shard: DomainShard, seed: Seed, seq_len: int) -> None:
+        self.shard, self.seed, self.seq_len = shard, seed, seq_len
         self.length = len(shard.tokens)
+        self.block = max(1, self.length // seq_len)
         self._order = functools.lru_cache(maxsize=2)(self._make_order)
+        self._deal = functools.lru_cache(maxsize=2)(self._make_deal)
+
+    def row(self, k: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """The k-th row dealt: (T+1 tokens, no mask, their documents)."""
+        block, place = divmod(k, self.block)
+        begin = (block * self.block + int(self._deal(block)[place])) * self.seq_len
+        tokens, doc_ids = self.read(begin, begin + self.seq_len + 1)
+        return tokens, None, doc_ids
+
+    def _make_deal(self, block: int) -> np.ndarray:
+        """Which row of a block stands at each of its places."""
+        return np.argsort(_keys(self.seed.split("rows", block), self.block), kind="stable")
 
     def _make_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """(documents in the order of the epoch, where each ends in it)."""

@@ -12,6 +12,7 @@ from yaongi.core.seeds import Seed
 from yaongi.data.batches import (
     MixedBatches,
     PackedConversations,
+    Stream,
     best_fit,
     eval_batches,
 )
@@ -56,39 +57,57 @@ def documents(shards, domain, split="train"):
     ]
 
 
-def stream_of(batches, domain, rows):
-    """The first ``rows`` rows of a domain laid end to end (inputs)."""
+def rows_of(batches, domain, n):
+    """The first ``n`` rows of a domain: (inputs (n,T), targets (n,T))."""
     number = batches.domains.index(domain)
-    found = []
+    ids, targets = [], []
     step = 0
-    while len(found) < rows:
+    while len(ids) < n:
         batch = batches.batch(step)
-        found += [ids for ids, d in zip(batch.ids, batch.domains, strict=True) if d == number]
+        ids += list(batch.ids[batch.domains == number])
+        targets += list(batch.targets[batch.domains == number])
         step += 1
-    return np.concatenate(found[:rows])
+    return np.array(ids[:n]), np.array(targets[:n])
 
 
 def test_an_epoch_holds_every_document_once_and_the_next_in_another_order(made):
     _, shards = made
-    batches = MixedBatches(shards, {"ko": 0.7, "en": 0.3}, 4, 32, Seed(0))
     there = documents(shards, "en")
-    n = Shards(shards).tokens("en")
-    stream = stream_of(batches, "en", 3 * n // 32 + 2)
-    epochs = [stream[i * n : (i + 1) * n] for i in range(3)]
+    stream = Stream(Shards(shards).open("en"), Seed(0), seq_len=32)
+    epochs = [stream.read(i * stream.length, (i + 1) * stream.length)[0] for i in range(3)]
     split = [[tuple(d) for d in np.split(e, np.flatnonzero(e == EOT)[1:])] for e in epochs]
     assert all(sorted(e) == sorted(there) for e in split)
     assert split[0] != split[1] != split[2]
 
 
-def test_targets_follow_inputs_over_every_boundary(made):
+def test_a_block_deals_every_row_of_the_stream_once_with_its_targets(made):
     _, shards = made
     batches = MixedBatches(shards, {"ko": 0.7, "en": 0.3}, 4, 32, Seed(0))
-    stream = stream_of(batches, "ko", 40)
-    batch = batches.batch(3)
+    stream = Stream(Shards(shards).open("ko"), Seed(0).split("order", "ko"), 32)
+    n = stream.length // 32
+    ids, targets = rows_of(batches, "ko", 3 * n)
+    for block in range(3):  # the blocks drift over the ends of epochs, and lose nothing there
+        expected = stream.read(block * n * 32, (block + 1) * n * 32 + 1)[0]
+        pairs = np.stack([expected[:-1].reshape(n, 32), expected[1:].reshape(n, 32)], axis=1)
+        dealt = np.stack([ids, targets], axis=1)[block * n : (block + 1) * n]
+        assert sorted(map(bytes, dealt)) == sorted(map(bytes, pairs.astype(np.int64)))
+
+
+def test_rows_of_a_long_document_do_not_follow_one_another(tmp_path):
+    long = " ".join(str(i) for i in range(4000))
+    domains = {"ko": [{"text": long}, *({"text": f"짧은 글 {i}"} for i in range(900))]}
+    corpus = corpus_of(tmp_path, domains, val_fraction=0)
+    shards = build_shards(
+        ShardsConfig(), corpus, no_tokenizer(tmp_path), tmp_path / "s", encoder=byte_encoder()
+    )
+    ids, _ = rows_of(MixedBatches(shards, {"ko": 1}, 4, 64, Seed(0)), "ko", 400)
+    long_rows = (ids != EOT).all(axis=1).reshape(8, 50).mean(axis=1)
+    assert long_rows.min() > 0.3 and long_rows.max() < 0.8  # about half of every fifty
+
+
+def test_targets_follow_inputs(made):
+    batch = MixedBatches(made[1], {"ko": 0.7, "en": 0.3}, 4, 32, Seed(0)).batch(3)
     assert (batch.ids[:, 1:] == batch.targets[:, :-1]).all()
-    row = next(i for i, d in enumerate(batches.batch(0).domains) if batches.domains[d] == "ko")
-    first = batches.batch(0)
-    assert (first.ids[row] == stream[:32]).all() and first.targets[row, -1] == stream[32]
     assert (batch.weights == 1).all()
     assert batch.ids.dtype == batch.targets.dtype == np.int64
     assert batch.weights.dtype == np.float32 and batch.doc_ids.dtype == np.int32
