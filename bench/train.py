@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["auto", *DTYPES], default="auto")
     parser.add_argument("--presets", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument("--eager-only", action="store_true", help="skip torch.compile")
+    parser.add_argument("--profile", action="store_true", help="only: where our eager step goes")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/train.json")
     args = parser.parse_args()
     rates = {name: gemm_rate(2048, 2048, 2048, dtype) for name, dtype in DTYPES.items()}
@@ -62,6 +63,10 @@ def main() -> None:
         "git_commit": git_commit(),
         "presets": {},
     }
+    if args.profile:
+        for name in args.presets:
+            print_profile(name, our_step(LM(preset(name)), DTYPES[dtype], compiled=False))
+        return
     for name in args.presets:
         report["presets"][name] = run_preset(name, DTYPES[dtype], args)
         print_table(name, report["presets"][name], dtype)
@@ -206,6 +211,22 @@ def print_table(name: str, result: dict[str, Any], dtype: str) -> None:
             f"  {label:22s} {row['tokens_per_s']:8.0f} tokens/s {row['share_of_peak']:6.1%} of peak"
             f"  first {row['first_step_s']:6.1f} s  loss {row['first_loss']:.3f}"
         )
+
+
+def print_profile(name: str, step: Step, steps: int = 3, shown: int = 14) -> None:
+    """The operators a step spends its time in, as rows of a Markdown table."""
+    step()
+    with torch.profiler.profile() as profile:
+        for _ in range(steps):
+            step()
+    found = sorted(profile.key_averages(), key=lambda op: -op.self_cpu_time_total)
+    total = sum(op.self_cpu_time_total for op in found)
+    print(f"{name}: {total / steps / 1e6:.2f} s a step\n")
+    print("| operator | share | calls |\n| --- | --: | --: |")
+    for op in found[:shown]:
+        print(f"| `{op.key}` | {op.self_cpu_time_total / total:.1%} | {op.count // steps} |")
+    rest = sum(op.self_cpu_time_total for op in found[shown:]) / total
+    print(f"| {len(found) - shown} others | {rest:.1%} | |")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def recipe(minutes: float, seed: int = 0) -> Recipe:
     scale = max(1.0, min(minutes, 60))
     sizes = {name: round(rate * scale) for name, rate in BYTES_PER_MINUTE.items()}
     tuning = {name: size // 4 for name, size in sizes.items()} | {"story": 0}
-    training: dict[str, Any] = {"batch_tokens": 4096, "seq_len": 256, "save_s": "60s"}
+    training: dict[str, Any] = {"batch_tokens": 2048, "seq_len": 256, "save_s": "60s"}
     return make_recipe(
         {
             "name": "quickstart",
