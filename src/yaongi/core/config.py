@@ -155,8 +155,10 @@ def _explain(item: Any, where: str) -> str:
     )
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a YAML 1.2 recipe and apply ``a.b=c`` overrides.
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), alternatives: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Read a YAML 1.2 recipe and apply ``a.b=c`` overrides; see ``apply_overrides``.
 
     Raises:
         ConfigError: missing file, broken YAML (with line), or a malformed override.
@@ -178,12 +180,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
             path=path,
             type=type(data).__name__,
         )
-    return apply_overrides(data, overrides)
+    return apply_overrides(data, overrides, alternatives)
 
 
-def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``data`` with each ``a.b=c`` set; the value is read as YAML."""
+def apply_overrides(
+    data: Mapping[str, Any], overrides: Sequence[str], alternatives: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A copy of ``data`` with each ``a.b=c`` set; the value is read as YAML.
+
+    Args:
+        alternatives: names of which a section has one. An override of one takes the place of
+            the others in ``data``; two overrides stay side by side, for the schema to refuse.
+    """
     result: dict[str, Any] = _copy(data)
+    given = {item.partition("=")[0] for item in overrides}
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or not key:
@@ -206,6 +216,10 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
                 )
             node = cast("dict[str, Any]", child)
         node[last] = parse_yaml(value, item)
+        if last in alternatives and node[last] is not None:
+            for other in alternatives:
+                if ".".join([*parents, other]) not in given:
+                    node.pop(other, None)
     return result
 
 

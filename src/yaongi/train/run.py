@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 from yaongi.core.artifact import Artifact, Draft, differences
 from yaongi.core.errors import CheckpointError, ConfigError
 from yaongi.core.files import read_json, sync, write_json
+from yaongi.core.i18n import translate
 from yaongi.core.runlog import METRICS, RunLog
 from yaongi.core.trackers import TrackerChoice
 from yaongi.core.units import Count, Seconds
@@ -52,6 +53,9 @@ log = logging.getLogger(__name__)
 
 Probes = Mapping[str, Callable[[LM], float]]
 """Measurements of a model by name, lower is better (bits per byte)."""
+
+BUDGETS = ("steps", "tokens", "minutes", "epochs")
+"""The settings that say how long to train; a training has one of them."""
 
 NEUTRAL = ("trackers", "save_s", "keep", "threads")
 """Settings that may change when a run is resumed: the result does not depend on them (on the
@@ -117,11 +121,14 @@ class TrainConfig(LoopConfig):
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainConfig:
-        given = [n for n in ("steps", "tokens", "minutes") if getattr(self, n) is not None]
+        given = [name for name in BUDGETS if getattr(self, name, None) is not None]
         if len(given) > 1:
             raise ValueError(
-                f"give one budget, not both {given[0]} and {given[1]}; "
-                f"{given[1]}=null switches the second off"
+                translate(
+                    "give one budget, not both {one} and {other}: leave one out",
+                    one=given[0],
+                    other=given[1],
+                )
             )
         if self.batch_tokens % self.seq_len:
             near = max(1, round(self.batch_tokens / self.seq_len)) * self.seq_len

@@ -32,6 +32,22 @@ def test_overrides_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["seq_len"] == 4096 and found["optimizer"] == "adamw"
 
 
+@pytest.mark.parametrize("budget", ["tokens=1M", "minutes=20", "steps=7"])
+def test_a_budget_replaces_the_recipes(
+    budget: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for given in ("tokens: 2M", "minutes: 10"):
+        path = tmp_path / "r.yaml"
+        path.write_text(
+            f"data: {{sources: [synthetic]}}\npretrain: {{model: 26m, {given}}}\n"
+            "sft: {data: {sources: [synthetic]}, train: {epochs: 1}}\n"
+        )
+        said(capsys, "run", str(path), "--dry-run", f"pretrain.{budget}", f"sft.train.{budget}")
+    both = ["pretrain.tokens=1M", "pretrain.minutes=5"]
+    wrong = said(capsys, "run", str(path), "--dry-run", *both, code=2)
+    assert "not both tokens and minutes" in wrong["error"]["message"]
+
+
 def test_a_person_reads_a_table_and_a_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", "0.5b-a0.1b", "--device", "t4", "pretrain.micro_batch=256"]) == 0
     text = capsys.readouterr().out

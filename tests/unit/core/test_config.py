@@ -221,6 +221,26 @@ def test_overrides_reach_any_depth_and_read_as_yaml() -> None:
     assert data["train"] == {"steps": 1, "optim": {"lr": 1}}, "the recipe itself is not changed"
 
 
+BUDGETS = ("steps", "tokens", "minutes")
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (["train.tokens=1M"], {"tokens": "1M", "lr": 1}),
+        (["train.minutes=5"], {"minutes": 5, "lr": 1}),
+        (["train.tokens=null"], {"minutes": 20, "tokens": None, "lr": 1}),
+        (["train.minutes=5", "train.tokens=1M"], {"minutes": 5, "tokens": "1M", "lr": 1}),
+        (["tokens=1M"], {"minutes": 20, "lr": 1}),
+    ],
+)
+def test_an_override_takes_the_place_of_its_alternatives(
+    items: list[str], expected: dict[str, object]
+) -> None:
+    data = {"train": {"minutes": 20, "lr": 1}}
+    assert apply_overrides(data, items, BUDGETS)["train"] == expected
+
+
 def test_a_value_may_hold_an_equals_sign() -> None:
     assert apply_overrides({}, ["pattern=a=b"]) == {"pattern": "a=b"}
 
