@@ -383,11 +383,18 @@ def partial_path(out: str | Path) -> Path:
 
 
 def trace(path: str | Path) -> list[tuple[int, Ancestor]]:
-    """The ancestry of an artifact as (depth, entry), itself first, raw sources last."""
+    """The ancestry of an artifact as (depth, entry), itself first, raw sources last.
+
+    An entry that several others come from appears below each, its own ancestry only once.
+    """
     rows: list[tuple[int, Ancestor]] = []
+    seen: set[str] = set()
 
     def walk(node: Ancestor, depth: int) -> None:
         rows.append((depth, node))
+        if node.hash in seen:
+            return
+        seen.add(node.hash)
         for parent in node.parents:
             walk(parent, depth + 1)
 
