@@ -61,6 +61,13 @@ def _recipe(what: str, overrides: tuple[str, ...]) -> Recipe:
     """The recipe at a path, or one around a preset."""
     if Path(what).suffix in (".yaml", ".yml") or Path(what).is_file():
         return read_recipe(Path(what), overrides)
+    if what in NAMES:
+        raise ConfigError(
+            "'{what}' is a device. Name a preset or a recipe before it: "
+            "yaongi plan {preset} --device {what}",
+            what=what,
+            preset=next(iter(PRESETS)),
+        )
     if what not in PRESETS:
         raise ConfigError(
             "'{what}' is neither a recipe's path nor a preset. {help}",

@@ -68,8 +68,10 @@ class Recipe(Config):
     def _vocabulary_fits(self) -> Recipe:
         have, need = self.pretrain.model.vocab_size, self.tokenizer.vocab_size
         if have < need:
-            raise ValueError(
-                f"pretrain.model has room for {have} tokens, but tokenizer.vocab_size is {need}"
+            raise ConfigError(
+                "pretrain.model has room for {have} tokens, but tokenizer.vocab_size is {need}",
+                have=have,
+                need=need,
             )
         return self
 

@@ -64,6 +64,8 @@ def test_a_person_reads_a_table_and_a_verdict(capsys: pytest.CaptureFixture[str]
         (["26m", "--tokens", "15X"], "15B"),
         (["recipes/nothing.yaml"], "There is no recipe"),
         (["26m", "pretrain.sequ_len=1"], "seq_len"),
+        (["26m", "pretrain.lr=1e-3"], "Did you mean 'pretrain.optimizer.lr'?"),
+        (["h100"], "yaongi plan 5m --device h100"),
     ],
 )
 def test_what_cannot_be_planned(
