@@ -35,13 +35,13 @@ def command(source: Path, out: Path, trust: bool, as_json: bool) -> None:
         "architecture": manifest.config["architecture"],
         "parameters": manifest.counts["parameters"],
         "licences": manifest.licences,
-        "terms": [duty for of_one in duties.values() for duty in of_one],
+        "terms": [duty for asked in duties.values() for duty in asked],
     }
     lines = [
         _("{out}: {architecture}, {count:,} parameters").format(
             out=out, architecture=result["architecture"], count=result["parameters"]
         ),
     ]
-    for licence, of_one in duties.items():
-        lines += [_("Licence: {name}").format(name=licence), *(f"  • {duty}" for duty in of_one)]
+    for licence, asked in duties.items():
+        lines += [_("Licence: {name}").format(name=licence), *(f"  • {duty}" for duty in asked)]
     emit(result, "\n".join(lines), as_json)

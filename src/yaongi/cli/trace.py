@@ -31,16 +31,16 @@ def command(artifact: Path, verify: bool, as_json: bool) -> None:
 
 def _lines(rows: Sequence[tuple[int, Ancestor]]) -> Iterator[str]:
     """The tree; an entry met before is only named."""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     branches = _branches([depth for depth, _node in rows])
     for branch, (_depth, node) in zip(branches, rows, strict=True):
         name = f"{branch}{node.kind}  {node.hash[:12]}"
-        if node.hash in seen:
+        if node.identity in seen:
             yield "  ".join([name, _("(see above)")])
         else:
             licences = ", ".join(node.licences) or _("no licence recorded")
             yield f"{name}  {node.path}  [{licences}]"
-        seen.add(node.hash)
+        seen.add(node.identity)
 
 
 def _branches(depths: Sequence[int]) -> Iterator[str]:

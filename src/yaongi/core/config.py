@@ -198,6 +198,8 @@ def _wanted(item: Any) -> str:
     }
     if item["type"] in limits:
         return limits[item["type"]].format(**context)
+    if not item["type"].endswith(("_type", "_parsing", "_from_float")):
+        return item["msg"]
     types = {
         "int": translate("must be a whole number"),
         "float": translate("must be a number"),

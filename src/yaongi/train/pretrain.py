@@ -23,7 +23,7 @@ from yaongi.data.mix import DEFAULT_MIX
 from yaongi.model.count import count
 from yaongi.model.io import save_model
 from yaongi.model.lm import LM, LMConfig
-from yaongi.model.presets import preset
+from yaongi.model.presets import preset_settings
 from yaongi.text.canonical import canonical_ids
 from yaongi.text.tokenizer import Tokenizer
 from yaongi.train.loop import Step
@@ -38,7 +38,7 @@ def _model(value: Any) -> Any:
     if not isinstance(value, Mapping) or "preset" not in value:
         return value
     changes = {k: v for k, v in value.items() if k != "preset"}
-    return preset(str(value["preset"]), **changes)
+    return preset_settings(str(value["preset"]), **changes)
 
 
 class PretrainConfig(TrainConfig):

@@ -65,6 +65,14 @@ def test_a_person_reads_a_table_and_a_verdict(capsys: pytest.CaptureFixture[str]
         (["recipes/nothing.yaml"], "There is no recipe"),
         (["26m", "pretrain.sequ_len=1"], "seq_len"),
         (["26m", "pretrain.lr=1e-3"], "Did you mean 'pretrain.optimizer.lr'?"),
+        (
+            ["26m", "pretrain.model={preset: 26m, pattern: M(*}"],
+            "error[config]: pretrain.model: pattern: The pattern M(* is broken",
+        ),
+        (
+            ["26m", "pretrain.model={preset: 26m, attention: {heads: 1}}"],
+            "pretrain.model.attention.heads is not a setting",
+        ),
         (["h100"], "yaongi plan 5m --device h100"),
     ],
 )
