@@ -152,7 +152,7 @@ class Recipe(Config):
 def test_trackers_in_a_recipe() -> None:
     recipe = parse(Recipe, {"trackers": ["tensorboard", {"kind": "wandb", "mode": "offline"}]})
     assert [t.kind for t in recipe.trackers] == ["tensorboard", "wandb"]
-    with pytest.raises(ConfigError, match=r"trackers\.0\.mode: .*'online' or 'offline'"):
+    with pytest.raises(ConfigError, match=r"trackers\.0\.mode: .*'online', 'offline'"):
         parse(Recipe, {"trackers": [{"kind": "wandb", "mode": "of-line"}]})
     with pytest.raises(ConfigError, match="Did you mean 'tensorboard'"):
         parse(Recipe, {"trackers": ["tensorbord"]})
