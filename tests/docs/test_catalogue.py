@@ -87,7 +87,7 @@ def test_the_catalogue_of_click_is_of_the_click_installed() -> None:
         keywords={"_": None, "ngettext": (1, 2)},
     )
     said = {message for _file, _line, message, _comments, _context in found}
-    assert {m.id for m in i18n.catalogue(i18n.CLICK) if m.id} <= said
+    assert [m.id for m in i18n.catalogue(i18n.CLICK) if m.id and m.id not in said] == []
 
 
 def test_the_program_speaks_korean(monkeypatch: pytest.MonkeyPatch, ko: dict[str, str]) -> None:

@@ -210,7 +210,7 @@ def _wanted(item: Any) -> str:
         "dict": translate("must be settings with names"),
         "model": translate("must be settings with names"),
     }
-    return types.get(item["type"].partition("_")[0], item["msg"])
+    return types.get(item["type"].partition("_")[0]) or item["msg"]
 
 
 def load_recipe(
