@@ -21,6 +21,8 @@ from yaongi.core.i18n import LOCALE_DIR
 
 SOURCE = Path(__file__).parents[1] / "src" / "yaongi"
 PO = LOCALE_DIR / "ko" / "LC_MESSAGES" / "yaongi.po"
+CLICK = PO.with_name("click.po")
+"""Words of the library that reads the command line; written by hand, only those people meet."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # constant, so that only texts change the file
 FUNCTIONS = ("translate", "_", "error", "refuse")  # `error`: a class handed in as a parameter
 
@@ -40,9 +42,9 @@ def messages() -> Iterator[tuple[str, str]]:
             yield file, text
 
 
-def catalogue() -> Catalog:
+def catalogue(path: Path = PO) -> Catalog:
     """The Korean catalogue as it is on disk."""
-    if not PO.is_file():
+    if not path.is_file():
         return Catalog(
             locale="ko",
             project="yaongi",
@@ -55,7 +57,7 @@ def catalogue() -> Catalog:
             creation_date=EPOCH,
             fuzzy=False,
         )
-    with PO.open("rb") as stream:
+    with path.open("rb") as stream:
         return read_po(stream, locale="ko")
 
 
@@ -81,8 +83,9 @@ def main() -> int:
     ko = update()
     with PO.open("wb") as stream:
         write_po(stream, ko, width=100, sort_by_file=True, ignore_obsolete=True)
-    with PO.with_suffix(".mo").open("wb") as stream:
-        write_mo(stream, ko)
+    for path in (PO, CLICK):
+        with path.with_suffix(".mo").open("wb") as stream:
+            write_mo(stream, catalogue(path))
     left = untranslated(ko)
     for message in left:
         print(f"not translated: {message.id!r}")

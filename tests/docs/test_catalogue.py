@@ -8,8 +8,10 @@ import string
 from io import BytesIO
 from pathlib import Path
 
+import click
 import i18n
 import pytest
+from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 
 from yaongi.core.i18n import LOCALE_DIR, translate
@@ -62,10 +64,30 @@ def test_korean_is_korean_and_ends_politely(ko: dict[str, str]) -> None:
     assert len(sentences) > 40 and rude == {}
 
 
-def test_the_compiled_catalogue_is_of_this_source() -> None:
+def test_one_korean_word_for_one_thing(ko: dict[str, str]) -> None:
+    other = re.compile(
+        "사전 학습|미세 조정|파인튜닝|파라미터|매개 변수|코퍼스|(?<![가-힣])글(?!자)"
+    )
+    readme = (LOCALE_DIR.parents[2] / "README.ko.md").read_text("utf-8")
+    assert [text for text in [*ko.values(), readme] if other.search(text)] == []
+
+
+@pytest.mark.parametrize("path", [i18n.PO, i18n.CLICK])
+def test_the_compiled_catalogue_is_of_this_source(path: Path) -> None:
     stream = BytesIO()
-    write_mo(stream, i18n.catalogue())
-    assert i18n.PO.with_suffix(".mo").read_bytes() == stream.getvalue(), HELP
+    write_mo(stream, i18n.catalogue(path))
+    assert path.with_suffix(".mo").read_bytes() == stream.getvalue(), HELP
+
+
+def test_the_catalogue_of_click_is_of_the_click_installed() -> None:
+    """A reworded message would silently go on in English."""
+    found = extract_from_dir(
+        Path(click.__file__).parent,
+        method_map=[("**.py", "python")],
+        keywords={"_": None, "ngettext": (1, 2)},
+    )
+    said = {message for _file, _line, message, _comments, _context in found}
+    assert [m.id for m in i18n.catalogue(i18n.CLICK) if m.id and m.id not in said] == []
 
 
 def test_the_program_speaks_korean(monkeypatch: pytest.MonkeyPatch, ko: dict[str, str]) -> None:

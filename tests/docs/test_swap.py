@@ -16,7 +16,6 @@ SMALL = [
     "tokenizer.allow_smaller=true",
     "pretrain.model.vocab_size=400",
     "pretrain.model.d_model=32",
-    "pretrain.minutes=null",
     "pretrain.steps=2",
     "pretrain.batch_tokens=128",
     "pretrain.seq_len=64",

@@ -27,6 +27,7 @@ from yaongi.core.artifact import machine
 from yaongi.core.config import data_root
 from yaongi.core.errors import CapabilityError
 from yaongi.core.i18n import language, translate
+from yaongi.core.install import install_command
 from yaongi.core.units import human_bytes
 
 if TYPE_CHECKING:
@@ -79,11 +80,13 @@ def as_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 def render(checks: Sequence[Check]) -> Table:
     """The checks as a table for a terminal."""
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     marks = {"ok": ("✓", "green"), "optional": ("·", "dim"), "warning": ("!", "yellow")}
-    table = Table.grid(padding=(0, 1))
+    # rich's other ways to end a line lose a character where wide ones fill it
+    columns = [Column(overflow="fold") for _ in range(3)]
+    table = Table.grid(*columns, padding=(0, 1))
     for check in checks:
         mark, colour = marks.get(check.status, ("✗", "red"))
         text = Text(check.detail)
@@ -226,8 +229,8 @@ def _extras() -> Iterator[Check]:
         if importlib.util.find_spec(module):
             yield Check(f"extra {extra}", Status.OK, translate("installed"))
         else:
-            install = f"pip install 'yaongi[{extra}]'"
-            yield Check(f"extra {extra}", Status.OPTIONAL, translate("not installed"), install)
+            command = install_command(extra)
+            yield Check(f"extra {extra}", Status.OPTIONAL, translate("not installed"), command)
 
 
 def _disk() -> Check:

@@ -12,6 +12,7 @@ from yaongi.cli.road import load_whole
 from yaongi.core.artifact import MANIFEST, Ancestor, Artifact, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.i18n import translate as _
+from yaongi.evals.report import for_terminal
 from yaongi.evals.run import EvalConfig, evaluate
 from yaongi.model.io import MODEL_KINDS
 
@@ -44,8 +45,8 @@ def command(
             seed=seed,
             on_progress=report,
         )
-    text = (made.path / "report.md").read_text(encoding="utf-8")
-    emit({"report": str(made.path), "metrics": made.manifest.metrics}, text, as_json)
+    result = {"report": str(made.path), "metrics": made.manifest.metrics}
+    emit(result, for_terminal(made.path), as_json)
 
 
 def _found_ancestors(model: Artifact) -> list[Artifact]:

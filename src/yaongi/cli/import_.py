@@ -29,19 +29,19 @@ def command(source: Path, out: Path, trust: bool, as_json: bool) -> None:
     with stage(_("import")):
         made = import_hf(source, out, trust_pickle=trust)
     manifest = made.manifest
-    duties = [text for licence in manifest.licences for text in terms(licence)]
+    duties = {licence: terms(licence) for licence in manifest.licences}
     result = {
         "out": str(out),
         "architecture": manifest.config["architecture"],
         "parameters": manifest.counts["parameters"],
         "licences": manifest.licences,
-        "terms": duties,
+        "terms": [duty for asked in duties.values() for duty in asked],
     }
     lines = [
         _("{out}: {architecture}, {count:,} parameters").format(
             out=out, architecture=result["architecture"], count=result["parameters"]
         ),
-        _("Licence: {names}").format(names=", ".join(manifest.licences)),
-        *(f"  • {duty}" for duty in duties),
     ]
+    for licence, asked in duties.items():
+        lines += [_("Licence: {name}").format(name=licence), *(f"  • {duty}" for duty in asked)]
     emit(result, "\n".join(lines), as_json)

@@ -17,6 +17,7 @@ from click.exceptions import Exit
 from yaongi.core.config import load_env
 from yaongi.core.errors import YaongiError, nearest
 from yaongi.core.i18n import translate as _
+from yaongi.core.i18n import translate_library
 
 VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "quickstart": ("yaongi.cli.quickstart:command", _("the whole road on the embedded corpus")),
@@ -68,7 +69,9 @@ class Verbs(click.Group):
     help=_("From raw text to a Korean language model you can talk to, on one machine."),
     epilog=_("Example: yaongi quickstart --minutes 10"),
 )
-@click.version_option(package_name="yaongi", message="yaongi %(version)s")
+@click.version_option(
+    package_name="yaongi", message="yaongi %(version)s", help=_("Show the version and exit.")
+)
 def cli() -> None:
     """Entry point of all verbs."""
 
@@ -82,6 +85,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str]) -> int:
     """Run one command; returns the exit code instead of raising."""
     as_json = "--json" in argv
+    translate_library("click")
     try:
         result = cli.main(args=argv, prog_name="yaongi", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -103,5 +107,6 @@ def _report(slug: str, message: str, code: int, as_json: bool) -> int:
     if as_json:
         error: dict[str, Any] = {"error": {"slug": slug, "message": message, "exit_code": code}}
         click.echo(json.dumps(error, ensure_ascii=False))
-    click.echo(f"{_('error')}[{slug}]: {message}", err=True)
+    label = _("error")  # apart, as gettext's extractor does not look into f-strings
+    click.echo(f"{label}[{slug}]: {message}", err=True)
     return code

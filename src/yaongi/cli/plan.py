@@ -21,6 +21,7 @@ from yaongi.model.presets import PRESETS, preset
 from yaongi.train.devices import NAMES
 from yaongi.train.dryrun import DryRun, dry_run
 from yaongi.train.plan import Plan, PlanConfig, default_tokens, plan_as_json, plan_run
+from yaongi.train.run import BUDGETS
 
 PRESET_SETTINGS = {"seq_len": 2048, "batch_tokens": 1 << 19, "micro_batch": 4}
 """How a bare preset is trained unless overrides say otherwise."""
@@ -60,6 +61,13 @@ def _recipe(what: str, overrides: tuple[str, ...]) -> Recipe:
     """The recipe at a path, or one around a preset."""
     if Path(what).suffix in (".yaml", ".yml") or Path(what).is_file():
         return read_recipe(Path(what), overrides)
+    if what in NAMES:
+        raise ConfigError(
+            "'{what}' is a device. Name a preset or a recipe before it: "
+            "yaongi plan {preset} --device {what}",
+            what=what,
+            preset=next(iter(PRESETS)),
+        )
     if what not in PRESETS:
         raise ConfigError(
             "'{what}' is neither a recipe's path nor a preset. {help}",
@@ -73,7 +81,7 @@ def _recipe(what: str, overrides: tuple[str, ...]) -> Recipe:
         "tokenizer": {"vocab_size": model.vocab_size},
         "pretrain": {"model": what, "tokens": default_tokens(model), **PRESET_SETTINGS},
     }
-    return make_recipe(apply_overrides(settings, overrides))
+    return make_recipe(apply_overrides(settings, overrides, BUDGETS))
 
 
 def _text(plan: Plan, ask: PlanConfig) -> list[str]:

@@ -18,6 +18,7 @@ from yaongi.cli.options import json_option
 from yaongi.cli.road import Recipe, Road, make_recipe
 from yaongi.cli.run import next_command
 from yaongi.core.i18n import translate as _
+from yaongi.evals.report import for_terminal
 
 PRETRAIN_SHARE, SFT_SHARE = 0.70, 0.12  # of the time; the rest is text, shards and evaluation
 BYTES_PER_MINUTE = {  # of text: more than training reads in that time, so little is seen twice
@@ -90,7 +91,6 @@ def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
     report = road.report
     model = yaongi.load(road.sft.path)
     answers = {q: model.chat([{"role": "user", "content": q}], max_tokens=120) for q in QUESTIONS}
-    text = (report.path / "report.md").read_text(encoding="utf-8")
     shown = "\n\n".join(f"> {question}\n{answer}" for question, answer in answers.items())
     result = {
         "model": str(road.sft.path),
@@ -98,4 +98,5 @@ def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
         "report": json.loads((report.path / "report.json").read_text(encoding="utf-8")),
         "answers": answers,
     }
-    emit(result, f"{text}\n{shown}\n\n{next_command(road.sft.path, chat=True)}", as_json)
+    text = [for_terminal(report.path), shown, next_command(road.sft.path, chat=True)]
+    emit(result, "\n\n".join(text), as_json)

@@ -31,7 +31,7 @@ from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as train_tokenizer
 from yaongi.train.loop import Step
 from yaongi.train.pretrain import PretrainConfig, pretrain
-from yaongi.train.run import Probes, TrainConfig
+from yaongi.train.run import BUDGETS, Probes, TrainConfig
 from yaongi.tune.sft import SFTConfig, sft
 
 PROBE_TOKENS = 50_000  # held-out tokens per domain at each evaluation during training
@@ -68,15 +68,17 @@ class Recipe(Config):
     def _vocabulary_fits(self) -> Recipe:
         have, need = self.pretrain.model.vocab_size, self.tokenizer.vocab_size
         if have < need:
-            raise ValueError(
-                f"pretrain.model has room for {have} tokens, but tokenizer.vocab_size is {need}"
+            raise ConfigError(
+                "pretrain.model has room for {have} tokens, but tokenizer.vocab_size is {need}",
+                have=have,
+                need=need,
             )
         return self
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The checked recipe at ``path``; names it leaves out come from its file and its preset."""
-    return make_recipe({"name": path.stem, **load_recipe(path, overrides)})
+    return make_recipe({"name": path.stem, **load_recipe(path, overrides, BUDGETS)})
 
 
 def make_recipe(settings: Mapping[str, Any]) -> Recipe:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 
 import click
@@ -19,6 +17,8 @@ from yaongi.cli.options import (
 from yaongi.cli.plan import emit_dry_run
 from yaongi.cli.road import Road, read_recipe
 from yaongi.core.i18n import translate as _
+from yaongi.core.install import program
+from yaongi.evals.report import for_terminal
 
 
 @click.command(
@@ -46,16 +46,11 @@ def command(
         "report": str(report.path),
         "metrics": report.manifest.metrics,
     }
-    text = (report.path / "report.md").read_text(encoding="utf-8")
-    emit(result, f"{text}\n{next_command(road.model.path, chat=bool(road.recipe.sft))}", as_json)
+    text = for_terminal(report.path)
+    emit(result, f"{text}\n\n{next_command(road.model.path, chat=bool(road.recipe.sft))}", as_json)
 
 
 def next_command(model: Path, *, chat: bool) -> str:
     """What to type now."""
-    program = Path(sys.executable).with_name("yaongi")
-    if shutil.which("yaongi") or not program.is_file():
-        program = Path("yaongi")
-    elif program.is_relative_to(Path.cwd()):
-        program = program.relative_to(Path.cwd())
-    line = f"{program} chat {model}" if chat else f'{program} generate {model} --prompt "..."'
-    return _("Next: {command}").format(command=line)
+    verb = f"chat {model}" if chat else f'generate {model} --prompt "..."'
+    return _("Next: {command}").format(command=f"{program('yaongi')} {verb}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -25,11 +26,28 @@ def command(artifact: Path, verify: bool, as_json: bool) -> None:
         open_artifact(artifact).verify()
     rows = trace(artifact)
     result = [{"depth": depth, **node.model_dump(exclude={"parents"})} for depth, node in rows]
-    emit({"artifact": str(artifact), "ancestry": result}, "\n".join(map(_line, rows)), as_json)
+    emit({"artifact": str(artifact), "ancestry": result}, "\n".join(_lines(rows)), as_json)
 
 
-def _line(row: tuple[int, Ancestor]) -> str:
-    depth, node = row
-    licences = ", ".join(node.licences) or _("no licence recorded")
-    branch = "   " * (depth - 1) + "└─ " if depth else ""
-    return f"{branch}{node.kind}  {node.hash[:12]}  {node.path}  [{licences}]"
+def _lines(rows: Sequence[tuple[int, Ancestor]]) -> Iterator[str]:
+    """The tree; an entry met before is only named."""
+    seen: set[tuple[str, str]] = set()
+    branches = _branches([depth for depth, _node in rows])
+    for branch, (_depth, node) in zip(branches, rows, strict=True):
+        name = f"{branch}{node.kind}  {node.hash[:12]}"
+        if node.identity in seen:
+            yield "  ".join([name, _("(see above)")])
+        else:
+            licences = ", ".join(node.licences) or _("no licence recorded")
+            yield f"{name}  {node.path}  [{licences}]"
+        seen.add(node.identity)
+
+
+def _branches(depths: Sequence[int]) -> Iterator[str]:
+    """What is drawn before each line of a tree, given the depths of the lines."""
+    more: list[bool] = []  # by depth: whether a sibling of the entry there follows
+    for row, depth in enumerate(depths):
+        follows = next((later for later in depths[row + 1 :] if later <= depth), None) == depth
+        more[depth:] = [follows]
+        stems = "".join("│  " if open_ else "   " for open_ in more[1:depth])
+        yield stems + ("├─ " if follows else "└─ ") if depth else ""

@@ -51,6 +51,11 @@ class Ancestor(BaseModel):
     licences: list[str] = []
     parents: list[Ancestor] = []
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Hash and place: the same content may lie in two, under two licences."""
+        return self.hash, self.path
+
     def walk(self) -> Iterator[Ancestor]:
         """This entry, its parents, their parents, ...: level by level."""
         level = [self]
@@ -383,11 +388,18 @@ def partial_path(out: str | Path) -> Path:
 
 
 def trace(path: str | Path) -> list[tuple[int, Ancestor]]:
-    """The ancestry of an artifact as (depth, entry), itself first, raw sources last."""
+    """The ancestry of an artifact as (depth, entry), itself first, raw sources last.
+
+    An entry that several others come from appears below each, its own ancestry only once.
+    """
     rows: list[tuple[int, Ancestor]] = []
+    seen: set[tuple[str, str]] = set()
 
     def walk(node: Ancestor, depth: int) -> None:
         rows.append((depth, node))
+        if node.identity in seen:
+            return
+        seen.add(node.identity)
         for parent in node.parents:
             walk(parent, depth + 1)
 

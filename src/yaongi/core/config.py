@@ -13,7 +13,8 @@ import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from dotenv import load_dotenv
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -39,16 +40,45 @@ class Config(BaseModel):
         if is_mapping(data):
             for key in data:
                 if key not in cls.model_fields:
+                    below = cls._below(str(key)) or ""
+                    help = did_you_mean(below or str(key), [below] if below else cls.model_fields)
                     raise PydanticCustomError(
                         "unknown_key",
                         "'{key}' is not a setting. {help}",
-                        {"key": str(key), "help": did_you_mean(str(key), cls.model_fields)},
+                        {"key": str(key), "help": help, "below": below},
                     )
         return data
+
+    @classmethod
+    def _below(cls, key: str) -> str | None:
+        """The shortest path at which a section of this one has the setting ``key``."""
+        level: list[tuple[str, type[Config]]] = [("", cls)]
+        seen: set[type[Config]] = set()
+        while level:
+            for path, section in level:
+                if key in section.model_fields:
+                    return path + key
+            seen |= {section for _, section in level}
+            level = [
+                (f"{path}{name}.", inner)
+                for path, section in level
+                for name, field in section.model_fields.items()
+                for inner in _sections(field.annotation)
+                if inner not in seen
+            ]
+        return None
 
     def as_json(self) -> dict[str, Any]:
         """The resolved settings as plain JSON values, for a manifest."""
         return self.model_dump(mode="json", serialize_as_any=True)
+
+
+def _sections(annotation: Any) -> list[type[Config]]:
+    """The settings classes in a type such as ``Model | None``; those in lists have no name."""
+    if get_origin(annotation) in (Union, UnionType):
+        return [found for part in get_args(annotation) for found in _sections(part)]
+    is_section = isinstance(annotation, type) and issubclass(annotation, Config)
+    return [annotation] if is_section else []
 
 
 class Registry(Generic[C]):
@@ -95,17 +125,13 @@ class Registry(Generic[C]):
         if not is_mapping(value):
             return value
         kind = value.get("kind", self.base.model_fields["kind"].get_default())
-        try:
-            if kind in (None, PydanticUndefined):
-                raise ConfigError(
-                    "which {what}? Give its kind: {known}.",
-                    what=self.what,
-                    known=", ".join(self.builtin),
-                )
-            cls = self.lookup(str(kind))
-        except ConfigError as error:
-            raise PydanticCustomError("unknown_kind", "{text}", {"text": str(error)}) from error
-        return cls.model_validate({**value, "kind": kind})
+        if kind in (None, PydanticUndefined):
+            raise ConfigError(
+                "which {what}? Give its kind: {known}.",
+                what=self.what,
+                known=", ".join(self.builtin),
+            )
+        return self.lookup(str(kind)).model_validate({**value, "kind": kind})
 
 
 def import_plugin(target: str, what: str) -> Any:
@@ -140,23 +166,57 @@ def parse(cls: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
 def _explain(item: Any, where: str) -> str:
     path = ".".join([*([where] if where else []), *(str(p) for p in item["loc"])])
     if item["type"] == "unknown_key":
-        context = item["ctx"]
-        path = f"{path}.{context['key']}" if path else context["key"]
-        return translate("{path} is not a setting. {help}", path=path, help=context["help"])
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] in ("missing", "unknown_kind", "value_error"):
-        message = translate("this setting is required.") if item["type"] == "missing" else message
+        context, section = item["ctx"], f"{path}." if path else ""
+        help = context["help"]
+        if context["below"]:
+            help = translate("Did you mean '{near}'?", near=section + context["below"])
+        return translate(
+            "{path} is not a setting. {help}", path=section + context["key"], help=help
+        )
+    if item["type"] in ("missing", "value_error"):
+        required = translate("this setting is required.")
+        message = required if item["type"] == "missing" else str(item["ctx"]["error"])
         return f"{path}: {message}" if path else message
     return translate(
         "{path}: {message} (got {value})",
         path=path,
-        message=message,
+        message=_wanted(item),
         value=reprlib.repr(item["input"]),
     )
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a YAML 1.2 recipe and apply ``a.b=c`` overrides.
+def _wanted(item: Any) -> str:
+    """What a value should have been, in the user's language; else in pydantic's words."""
+    context = {k: str(v).replace(" or ", ", ") for k, v in item.get("ctx", {}).items()}
+    limits = {
+        "greater_than": translate("must be more than {gt}"),
+        "greater_than_equal": translate("must be {ge} or more"),
+        "less_than": translate("must be less than {lt}"),
+        "less_than_equal": translate("must be {le} or less"),
+        "literal_error": translate("must be one of {expected}"),
+        "too_short": translate("needs at least {min_length} entries"),
+    }
+    if item["type"] in limits:
+        return limits[item["type"]].format(**context)
+    if not item["type"].endswith(("_type", "_parsing", "_from_float")):
+        return item["msg"]
+    types = {
+        "int": translate("must be a whole number"),
+        "float": translate("must be a number"),
+        "bool": translate("must be true or false"),
+        "string": translate("must be a text"),
+        "tuple": translate("must be a list"),
+        "list": translate("must be a list"),
+        "dict": translate("must be settings with names"),
+        "model": translate("must be settings with names"),
+    }
+    return types.get(item["type"].partition("_")[0]) or item["msg"]
+
+
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), alternatives: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Read a YAML 1.2 recipe and apply ``a.b=c`` overrides; see ``apply_overrides``.
 
     Raises:
         ConfigError: missing file, broken YAML (with line), or a malformed override.
@@ -178,12 +238,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
             path=path,
             type=type(data).__name__,
         )
-    return apply_overrides(data, overrides)
+    return apply_overrides(data, overrides, alternatives)
 
 
-def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``data`` with each ``a.b=c`` set; the value is read as YAML."""
+def apply_overrides(
+    data: Mapping[str, Any], overrides: Sequence[str], alternatives: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A copy of ``data`` with each ``a.b=c`` set; the value is read as YAML.
+
+    Args:
+        alternatives: names of which a section has one. An override of one takes the place of
+            the others in ``data``; two overrides stay side by side, for the schema to refuse.
+    """
     result: dict[str, Any] = _copy(data)
+    given = {item.partition("=")[0] for item in overrides}
     for item in overrides:
         key, equals, value = item.partition("=")
         if not equals or not key:
@@ -206,6 +274,10 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
                 )
             node = cast("dict[str, Any]", child)
         node[last] = parse_yaml(value, item)
+        if last in alternatives and node[last] is not None:
+            for other in alternatives:
+                if ".".join([*parents, other]) not in given:
+                    node.pop(other, None)
     return result
 
 

@@ -56,8 +56,8 @@ class InputError(YaongiError):
     exit_code = 2
 
 
-class ConfigError(InputError):
-    """A recipe, preset or setting is wrong."""
+class ConfigError(InputError, ValueError):
+    """A recipe, preset or setting is wrong. As a ValueError, pydantic adds the setting's path."""
 
     slug = "config"
 

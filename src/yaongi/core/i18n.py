@@ -28,6 +28,13 @@ def _catalogue(lang: str) -> gettext.NullTranslations:
     return gettext.translation("yaongi", LOCALE_DIR, languages=[lang], fallback=True)
 
 
+def translate_library(name: str) -> None:
+    """Let a library that asks gettext by itself find its messages in our catalogue of its name."""
+    os.environ["LANGUAGE"] = language()  # gettext knows nothing of YAONGI_LANG
+    gettext.bindtextdomain(name, LOCALE_DIR)
+    gettext.textdomain(name)
+
+
 def translate(message: str, /, **fields: object) -> str:
     """``message`` in the user's language, its ``{name}`` fields filled in when any are given."""
     text = _catalogue(language()).gettext(message) if message else message

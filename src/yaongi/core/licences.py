@@ -27,8 +27,8 @@ _PERMISSIVE = r"^(apache-2\.0|mit|bsd.*|isc|unlicense|cc0.*|cc-by-[234]\.0|odc-b
 
 def _unknown(licence: str) -> str:
     if licence == UNSTATED:
-        return translate("No licence is stated: ask the model's authors before you pass it on.")
-    return translate("Licence {name}: read its terms before you pass the model on.", name=licence)
+        return translate("Ask the model's authors before you pass it on.")
+    return translate("Read its terms before you pass the model on.")
 
 
 def _known() -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from yaongi.core.config import Config, Registry
 from yaongi.core.errors import CapabilityError
+from yaongi.core.install import install_command
 
 
 class Tracker(Protocol):
@@ -154,9 +155,9 @@ def _extra(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise CapabilityError(
-            "The tracker needs the package '{module}': pip install 'yaongi[{extra}]'",
+            "The tracker needs the package '{module}': {command}",
             module=module,
-            extra=extra,
+            command=install_command(extra),
         ) from error
 
 

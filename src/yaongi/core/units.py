@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from yaongi.core.i18n import translate
+from yaongi.core.errors import ConfigError
 
 _COUNT = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -22,10 +22,8 @@ def _parse(value: object, units: dict[str, int], example: str) -> object:
         return value
     match = _AMOUNT.fullmatch(value)
     if not match or match[2].upper() not in units:
-        raise ValueError(
-            translate(
-                "'{value}' is not an amount; write it like {example}.", value=value, example=example
-            )
+        raise ConfigError(
+            "'{value}' is not an amount; write it like {example}.", value=value, example=example
         )
     return float(match[1].replace(",", "").replace("_", "")) * units[match[2].upper()]
 
@@ -35,12 +33,10 @@ def _whole(value: object, units: dict[str, int], example: str) -> object:
     if not isinstance(value, str) or not isinstance(number, float):
         return number
     if not math.isclose(number, round(number), rel_tol=1e-9):
-        raise ValueError(
-            translate(
-                "'{value}' is not a whole number; write it like {example}.",
-                value=value,
-                example=example,
-            )
+        raise ConfigError(
+            "'{value}' is not a whole number; write it like {example}.",
+            value=value,
+            example=example,
         )
     return round(number)
 
@@ -66,8 +62,8 @@ def _usd_per_hour(value: object) -> object:
         return value
     match = _PRICE.fullmatch(value)
     if not match:
-        raise ValueError(
-            translate("'{value}' is not a price; write it like 2.39USD/h or 300KRW/h.", value=value)
+        raise ConfigError(
+            "'{value}' is not a price; write it like 2.39USD/h or 300KRW/h.", value=value
         )
     amount = float(match[2].replace(",", ""))
     return amount / KRW_PER_USD if match[1] == "₩" or match[3].upper() == "KRW" else amount

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from yaongi.core.files import read_json
 from yaongi.core.i18n import translate as _
 from yaongi.evals.task import Score
 
@@ -34,19 +36,30 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def markdown(scores: Sequence[Score], title: str) -> str:
     """The table, how to read it, and unedited samples."""
-    parts = [f"# {title}", table(scores)]
-    units = sorted({(s.unit, s.better) for s in scores})
-    parts += ["\n".join(f"- {_reading(unit, better)}" for unit, better in units)]
-    for score in scores:
-        if score.samples:
-            parts.append(f"## {score.name}")
-            parts += [_sample(sample) for sample in score.samples]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([f"# {title}", *_results(scores), *_samples(scores)]) + "\n"
+
+
+def for_terminal(folder: Path) -> str:
+    """The report in ``folder`` with its table last, where a person looks first."""
+    scores = from_json(read_json(folder / "report.json"))
+    return "\n\n".join([*_samples(scores), *_results(scores)])
 
 
 def number(value: float, unit: str) -> str:
     """A value as people read it: shares as percent, bits with three decimals."""
     return f"{value:.1%}" if unit == "exact match" else f"{value:.3f}"
+
+
+def _results(scores: Sequence[Score]) -> list[str]:
+    units = sorted({(s.unit, s.better) for s in scores})
+    return [table(scores), "\n".join(f"- {_reading(unit, better)}" for unit, better in units)]
+
+
+def _samples(scores: Sequence[Score]) -> Iterator[str]:
+    for score in scores:
+        if score.samples:
+            yield f"## {score.name}"
+            yield from map(_sample, score.samples)
 
 
 def _row(score: Score) -> list[str]:

@@ -129,7 +129,7 @@ def export_hf(
         shard_bytes: the largest file; more are written with an index.
         custom_code: write it for our own modeling file, whatever it is made of (Engram, RoPE in a
             hybrid): transformers then needs ``trust_remote_code`` and yaongi installed.
-    Returns: architecture, dtype, and how many files hold the weights.
+    Returns: architecture, dtype, and how many files and bytes were written.
     Raises:
         ConfigError: no architecture can hold this model; the message says why for each.
         ArtifactError: no model there, a damaged one, or ``out`` exists.
@@ -160,8 +160,9 @@ def export_hf(
             settings |= add_modeling_file(cfg, work.path)
         write_json(work.path / CONFIG, settings)
         _copy_legal(model, work.path)
-        work.finish(counts={"files": files})
-    return {**facts, "files": files}
+        work.finish(counts={"weight_files": files})
+    written = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
+    return {**facts, "files": len(written), "bytes": sum(written)}
 
 
 def _length(origin: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from yaongi.core.errors import ConfigError
 from yaongi.model.layer import (
     Context,
     InitStreams,
@@ -49,13 +50,17 @@ class AttentionConfig(LayerConfig):
 
     def check(self, d_model: int) -> None:
         if self.n_heads % self.n_kv_heads:
-            raise ValueError(
-                f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads})"
+            raise ConfigError(
+                "{name} ({value}) must be a multiple of {of} ({n})",
+                name="n_heads",
+                value=self.n_heads,
+                of="n_kv_heads",
+                n=self.n_kv_heads,
             )
         if self.rope_theta is not None and self.head_dim % 2:
-            raise ValueError(f"head_dim ({self.head_dim}) must be even for RoPE")
+            raise ConfigError("head_dim ({n}) must be even for RoPE", n=self.head_dim)
         if self.rope_theta is None and self.rope_scaling is not None:
-            raise ValueError("rope_scaling needs rope_theta")
+            raise ConfigError("rope_scaling needs rope_theta")
 
     def build(self, d_model: int, norm_eps: float) -> AttentionLayer:
         return AttentionLayer(self, d_model, norm_eps)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yaongi.core.config import Config
-from yaongi.core.errors import CheckpointError
+from yaongi.core.errors import CheckpointError, ConfigError
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
 from yaongi.model.layer import (
@@ -54,7 +54,7 @@ class NgramSettings(Config):
     @model_validator(mode="after")
     def _ordered(self) -> NgramSettings:
         if not self.orders or list(self.orders) != sorted(set(self.orders)):
-            raise ValueError(f"orders must rise, for example [2, 3], not {list(self.orders)}")
+            raise _unordered("orders", "[2, 3]", self.orders)
         return self
 
     @property
@@ -97,12 +97,14 @@ class EngramConfig(NgramSettings):
     @model_validator(mode="after")
     def _fits(self) -> EngramConfig:
         if not self.layers or list(self.layers) != sorted(set(self.layers)):
-            raise ValueError(f"layers must rise, for example [2, 26], not {list(self.layers)}")
+            raise _unordered("layers", "[2, 26]", self.layers)
         for layer in self.modules:
             if layer not in self.layers:
-                raise ValueError(
-                    f"modules: {layer} is not one of the layers {list(self.layers)}; "
-                    "add it there or remove it here"
+                raise ConfigError(
+                    "modules: {layer} is not one of the layers {layers}; "
+                    "add it there or remove it here",
+                    layer=layer,
+                    layers=list(self.layers),
                 )
             self.at(layer)
         return self
@@ -326,6 +328,15 @@ class Engram(nn.Module):
                 found=int(self.primes.sum()),
                 rows=rows,
             )
+
+
+def _unordered(name: str, example: str, value: tuple[int, ...]) -> ConfigError:
+    return ConfigError(
+        "{name} must rise, for example {example}, not {value}",
+        name=name,
+        example=example,
+        value=list(value),
+    )
 
 
 def _multipliers(layer: int, count: int, vocab_size: int) -> list[int]:

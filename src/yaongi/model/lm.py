@@ -74,21 +74,26 @@ class LMConfig(Config):
             raise ValueError(f"pattern: {error}") from error
         for letter in self.letters:
             if len(letter) != 1 or letter in "()x0123456789" or letter in BUILT_IN:
-                raise ValueError(f"letters: '{letter}' cannot name a layer; take a free letter")
+                raise ConfigError(
+                    "letters: '{letter}' cannot name a layer; take a free letter", letter=letter
+                )
         for letter in sorted(used):
             settings = self.letters.get(letter) or getattr(self, BUILT_IN.get(letter, ""), None)
             if settings is None:
-                raise ValueError(
-                    f"the pattern uses '{letter}', so the settings of {BUILT_IN[letter]} are needed"
+                raise ConfigError(
+                    "the pattern uses '{letter}', so the settings of {name} are needed",
+                    letter=letter,
+                    name=BUILT_IN[letter],
                 )
             try:
                 settings.check(self.d_model)
             except ValueError as error:
                 raise ValueError(f"{BUILT_IN.get(letter, f'letters.{letter}')}: {error}") from error
         if self.engram is not None and max(self.engram.layers) >= self.n_layers:
-            raise ValueError(
-                f"engram.layers: there is no layer {max(self.engram.layers)}; "
-                f"the pattern has 0 to {self.n_layers - 1}"
+            raise ConfigError(
+                "engram.layers: there is no layer {layer}; the pattern has 0 to {last}",
+                layer=max(self.engram.layers),
+                last=self.n_layers - 1,
             )
         return self
 

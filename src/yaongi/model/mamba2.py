@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yaongi.core.errors import ConfigError
 from yaongi.model.layer import (
     Context,
     InitStreams,
@@ -59,8 +60,12 @@ class MambaConfig(LayerConfig):
 
     def check(self, d_model: int) -> None:
         if self.n_heads % self.n_groups:
-            raise ValueError(
-                f"n_heads ({self.n_heads}) must be a multiple of n_groups ({self.n_groups})"
+            raise ConfigError(
+                "{name} ({value}) must be a multiple of {of} ({n})",
+                name="n_heads",
+                value=self.n_heads,
+                of="n_groups",
+                n=self.n_groups,
             )
 
     def build(self, d_model: int, norm_eps: float) -> Mamba2Layer:

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yaongi.core.errors import ConfigError
 from yaongi.model.feedforward import FeedForward, feed_forward_memory
 from yaongi.model.layer import (
     Context,
@@ -53,8 +54,10 @@ class MoEConfig(LayerConfig):
 
     def check(self, d_model: int) -> None:
         if self.top_k > self.n_experts:
-            raise ValueError(
-                f"top_k ({self.top_k}) cannot be more than n_experts ({self.n_experts})"
+            raise ConfigError(
+                "top_k ({top_k}) cannot be more than n_experts ({n_experts})",
+                top_k=self.top_k,
+                n_experts=self.n_experts,
             )
 
     def build(self, d_model: int, norm_eps: float) -> MoELayer:

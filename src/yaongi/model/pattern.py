@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from yaongi.core.errors import ConfigError
+from yaongi.core.i18n import translate
 
 MAX_LAYERS = 4096
 
@@ -19,7 +20,7 @@ def expand(pattern: str, known: Collection[str] = "M*-E") -> str:
     """
     letters, end = _sequence(pattern, 0, known, depth=0)
     if end != len(pattern):
-        raise _broken(pattern, end, "a ')' without its '('")
+        raise _broken(pattern, end, translate("a ')' without its '('"))
     if not letters:
         raise ConfigError("The pattern is empty; write one letter per layer, for example (*-)x8.")
     return letters
@@ -32,14 +33,14 @@ def _sequence(pattern: str, at: int, known: Collection[str], depth: int) -> tupl
         if pattern[at] == "(":
             unit, close = _sequence(pattern, at + 1, known, depth + 1)
             if close >= len(pattern):
-                raise _broken(pattern, at, "this '(' is never closed")
+                raise _broken(pattern, at, translate("this '(' is never closed"))
             at = close + 1
         else:
             unit, at = _letter(pattern, at, known), at + 1
         times, at = _times(pattern, at)
         total += len(unit) * times
         if total > MAX_LAYERS:
-            raise _broken(pattern, at - 1, f"more than {MAX_LAYERS} layers")
+            raise _broken(pattern, at - 1, translate("more than {n} layers", n=MAX_LAYERS))
         letters.append(unit * times)
     return "".join(letters), at
 
@@ -65,7 +66,7 @@ def _times(pattern: str, at: int) -> tuple[int, int]:
         end += 1
     digits = pattern[at + 1 : end]
     if not digits or int(digits) == 0:
-        raise _broken(pattern, at, "'x' needs a count of 1 or more after it")
+        raise _broken(pattern, at, translate("'x' needs a count of 1 or more after it"))
     return int(digits), end
 
 

@@ -179,6 +179,11 @@ def preset(name: str, **changes: Any) -> LMConfig:
     Raises:
         ConfigError: an unknown preset (naming the nearest), or changes that do not fit.
     """
+    return parse(LMConfig, preset_settings(name, **changes), where="model")
+
+
+def preset_settings(name: str, **changes: Any) -> dict[str, Any]:
+    """The same as plain values, not checked yet, for a schema of which the model is a part."""
     if name not in PRESETS:
         raise ConfigError(
             "There is no preset '{name}'. {help}",
@@ -189,4 +194,4 @@ def preset(name: str, **changes: Any) -> LMConfig:
     for key, value in changes.items():
         old = data.get(key)
         data[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-    return parse(LMConfig, data, where="model")
+    return data

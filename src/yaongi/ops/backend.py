@@ -17,6 +17,7 @@ import torch
 
 from yaongi.core.errors import CapabilityError, did_you_mean
 from yaongi.core.i18n import translate
+from yaongi.core.install import install_command
 
 F = TypeVar("F", bound=Callable[..., Any])
 Capability = Callable[[torch.device], str | None]
@@ -197,7 +198,7 @@ class Imported:
                 return translate(
                     "the package {package} is not installed; get it with {command}",
                     package=self.package,
-                    command="pip install --no-build-isolation 'yaongi[gpu]'",
+                    command=install_command("gpu", "--no-build-isolation"),
                 )
             return self._broken(error)
         except Exception as error:  # compiled extensions of another torch fail in many ways

@@ -112,7 +112,8 @@ class Tokenizer:
         if reached < vocab_size and not allow_smaller:
             raise TokenizerError(
                 "The texts hold only {reached} tokens that occur at least {times} times; "
-                "{asked} were asked for. Give more text, or ask for vocab_size {reached} or less.",
+                "{asked} were asked for. Give more text, or add tokenizer.vocab_size={reached} "
+                "(with --data: --vocab-size {reached}).",
                 reached=reached,
                 times=_MIN_FREQUENCY,
                 asked=vocab_size,

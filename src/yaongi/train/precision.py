@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import logging
 import os
 import shutil
 import time
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +24,8 @@ import torch
 from yaongi.core.errors import CapabilityError
 from yaongi.core.i18n import translate
 from yaongi.core.units import human_time
+
+log = logging.getLogger(__name__)
 
 PrecisionName = Literal["auto", "bf16", "fp16", "fp32"]
 CompileChoice = Literal["auto", "on", "off"]
@@ -133,6 +137,14 @@ def choose_compile(
     return True, translate(
         "about {time} of training repays the compilation", time=human_time(expected_s)
     )
+
+
+def announce_compilation() -> None:
+    """Say why the first step takes so long, and keep torch's talk with itself off the terminal."""
+    log.warning(translate("Compiling the model… The first step takes minutes."))
+    # torch's own compiler calls what torch has deprecated (2.13); nobody here can change that
+    message = r"`torch\._prims_common\.check` is deprecated"
+    warnings.filterwarnings("ignore", message, FutureWarning, r"torch\._inductor\.")
 
 
 def missing_compiler(device: torch.device) -> str | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, model_validator
-from pydantic_core import PydanticCustomError
 
 from yaongi.core.artifact import MANIFEST, Artifact, draft, existing
 from yaongi.core.errors import ConfigError, DataError
@@ -24,7 +23,7 @@ from yaongi.data.mix import DEFAULT_MIX
 from yaongi.model.count import count
 from yaongi.model.io import save_model
 from yaongi.model.lm import LM, LMConfig
-from yaongi.model.presets import preset
+from yaongi.model.presets import preset_settings
 from yaongi.text.canonical import canonical_ids
 from yaongi.text.tokenizer import Tokenizer
 from yaongi.train.loop import Step
@@ -39,10 +38,7 @@ def _model(value: Any) -> Any:
     if not isinstance(value, Mapping) or "preset" not in value:
         return value
     changes = {k: v for k, v in value.items() if k != "preset"}
-    try:
-        return preset(str(value["preset"]), **changes)
-    except ConfigError as error:
-        raise PydanticCustomError("unknown_kind", "{text}", {"text": str(error)}) from error
+    return preset_settings(str(value["preset"]), **changes)
 
 
 class PretrainConfig(TrainConfig):
@@ -53,15 +49,12 @@ class PretrainConfig(TrainConfig):
     @model_validator(mode="after")
     def _has_a_budget(self) -> PretrainConfig:
         if self.steps is None and self.tokens is None and self.minutes is None:
-            raise ValueError("give a budget: steps, tokens or minutes")
+            raise ConfigError("give a budget: steps, tokens or minutes")
         return self
 
     @model_validator(mode="after")
     def _optimizer_fits(self) -> PretrainConfig:
-        try:
-            self.optimizer.check(self.model)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
+        self.optimizer.check(self.model)
         return self
 
 

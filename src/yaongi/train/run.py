@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 from yaongi.core.artifact import Artifact, Draft, differences
 from yaongi.core.errors import CheckpointError, ConfigError
 from yaongi.core.files import read_json, sync, write_json
+from yaongi.core.i18n import translate
 from yaongi.core.runlog import METRICS, RunLog
 from yaongi.core.trackers import TrackerChoice
 from yaongi.core.units import Count, Seconds
@@ -42,6 +43,7 @@ from yaongi.train.optim.muon import Muon
 from yaongi.train.precision import (
     CompileChoice,
     PrecisionName,
+    announce_compilation,
     choose_compile,
     choose_precision,
     matmul_flops,
@@ -52,6 +54,9 @@ log = logging.getLogger(__name__)
 
 Probes = Mapping[str, Callable[[LM], float]]
 """Measurements of a model by name, lower is better (bits per byte)."""
+
+BUDGETS = ("steps", "tokens", "minutes", "epochs")
+"""The settings that say how long to train; a training has one of them."""
 
 NEUTRAL = ("trackers", "save_s", "keep", "threads")
 """Settings that may change when a run is resumed: the result does not depend on them (on the
@@ -117,20 +122,23 @@ class TrainConfig(LoopConfig):
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainConfig:
-        given = [n for n in ("steps", "tokens", "minutes") if getattr(self, n) is not None]
+        given = [name for name in BUDGETS if getattr(self, name, None) is not None]
         if len(given) > 1:
-            raise ValueError(
-                f"give one budget, not both {given[0]} and {given[1]}; "
-                f"{given[1]}=null switches the second off"
+            raise ConfigError(
+                "give one budget, not both {one} and {other}: leave one out",
+                one=given[0],
+                other=given[1],
             )
         if self.batch_tokens % self.seq_len:
             near = max(1, round(self.batch_tokens / self.seq_len)) * self.seq_len
-            raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must be a multiple of seq_len "
-                f"({self.seq_len}), for example {near}"
+            raise ConfigError(
+                "batch_tokens ({batch}) must be a multiple of seq_len ({seq}), for example {near}",
+                batch=self.batch_tokens,
+                seq=self.seq_len,
+                near=near,
             )
         if self.fp8 and self.precision not in ("auto", "bf16"):
-            raise ValueError(f"fp8 goes with precision bf16, not {self.precision}")
+            raise ConfigError("fp8 goes with precision bf16, not {name}", name=self.precision)
         return self
 
     @property
@@ -260,11 +268,18 @@ class _Run:
                 cfg.compile, self.device, self._expected_s(steps)
             )
             log.info("compile: %s (%s)", "on" if self.compiled else "off", reason)
-            return
-        missing = missing_compiler(self.device) if plan.compile else None
-        if missing:
-            log.warning("The run was compiled so far, but here %s: it goes on slower.", missing)
-        self.compiled = plan.compile and not missing
+        else:
+            missing = missing_compiler(self.device) if plan.compile else None
+            if missing:
+                log.warning(
+                    translate(
+                        "The run was compiled so far, but here {reason}: it goes on slower.",
+                        reason=missing,
+                    )
+                )
+            self.compiled = plan.compile and not missing
+        if self.compiled:
+            announce_compilation()
 
     def _build(self) -> None:
         """What steps need: the model as it runs, a new optimizer, a new loss scaler."""
@@ -315,10 +330,12 @@ class _Run:
         steps = max(1, int(left_s / step_s))
         if steps < FEW_STEPS:
             log.warning(
-                "Only %d steps of %.0f s fit into the time: the model will have learnt next to "
-                "nothing. Give more minutes, or a machine with less else to do.",
-                steps,
-                step_s,
+                translate(
+                    "Only {steps} steps of {seconds:.0f} s fit into the time: the model will have "
+                    "learnt next to nothing. Give more minutes, or a machine with less else to do.",
+                    steps=steps,
+                    seconds=step_s,
+                )
             )
         return steps
 
@@ -491,7 +508,7 @@ class _Signals:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        log.warning("Stopping after this step; the same again stops at once.")
+        log.warning(translate("Stopping after this step; the same again stops at once."))
         self._restore()
 
     def __exit__(self, *_: object) -> None:

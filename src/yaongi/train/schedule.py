@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from yaongi.core.config import Config, Registry
+from yaongi.core.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -48,7 +49,7 @@ class WSD(ScheduleConfig):
     @model_validator(mode="after")
     def _fits(self) -> WSD:
         if self.warmup_fraction + self.decay_fraction > 1:
-            raise ValueError("warmup_fraction + decay_fraction is more than the whole run")
+            raise ConfigError("warmup_fraction + decay_fraction is more than the whole run")
         return self
 
     def open_until(self, total_steps: int) -> int:

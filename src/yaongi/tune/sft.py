@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from yaongi.core.artifact import Ancestor, Artifact, draft, existing
 from yaongi.core.errors import DataError
@@ -46,23 +46,12 @@ class SFTConfig(TrainConfig):
     domains: tuple[str, ...] | None = None
     truncate: bool = False
 
-    @model_validator(mode="after")
-    def _epochs_or_another_budget(self) -> SFTConfig:
-        other = self._other_budget()
-        if self.epochs is not None and other:
-            raise ValueError(f"give one budget, not both epochs and {other}")
-        return self
-
     def steps_of(self, batches: PackedConversations) -> int | None:
         """The number of steps, where the budget is in epochs."""
-        if self.epochs is None and self._other_budget():
+        if any(budget is not None for budget in (self.steps, self.tokens, self.minutes)):
             return None
         rows = (self.epochs or DEFAULT_EPOCHS) * batches.rows_per_epoch
         return max(1, math.ceil(rows / batches.batch_rows))
-
-    def _other_budget(self) -> str | None:
-        names = ("steps", "tokens", "minutes")
-        return next((n for n in names if getattr(self, n) is not None), None)
 
 
 def sft(

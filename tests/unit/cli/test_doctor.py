@@ -14,6 +14,7 @@ from rich.console import Console
 
 from yaongi.cli import doctor
 from yaongi.cli.doctor import Check, Status, as_json, diagnose, render
+from yaongi.core.install import install_command
 from yaongi.train import precision
 
 
@@ -85,7 +86,7 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
         doctor.importlib.util, "find_spec", lambda n: None if n == "wandb" else real(n)
     )
     check = named(list(doctor._extras()), "extra wandb")
-    assert check.status == Status.OPTIONAL and check.help == "pip install 'yaongi[wandb]'"
+    assert check.status == Status.OPTIONAL and check.help == install_command("wandb")
 
 
 def test_a_full_disk_warns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +119,19 @@ def test_json_and_table_show_the_same(checks: list[Check]) -> None:
     for row in rows:
         assert row["status"] in set(Status)
         assert all(row[key] in shown.getvalue() for key in ("name", "detail", "help"))
+
+
+@pytest.mark.parametrize("width", range(40, 101))
+def test_no_letter_is_lost_where_a_line_of_hangul_ends(width: int) -> None:
+    detail = "blocked (제외: torch: 더 빠른 것이 있음; reference: 더 빠른 것이 있음)"
+    shown = StringIO()
+    table = render(
+        [Check("rms_norm cpu", Status.OK, detail, "실제 파일을 쓰는 레시피에 필요합니다")]
+    )
+    Console(width=width, file=shown).print(table)
+    text = "".join(shown.getvalue().split())
+    assert "…" not in text
+    assert "".join(detail.split()) in text and "레시피에필요합니다" in text
 
 
 @pytest.mark.gpu

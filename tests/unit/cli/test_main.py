@@ -37,6 +37,33 @@ def test_a_misspelt_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'quickstart'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chat"], "오류[usage]: 빠진 인수: 'MODEL'."),
+        (["chat", "--sistem", "x"], "옵션 '--sistem'은(는) 없습니다. 혹시 '--system'입니까?"),
+        (["chat", "x", "y"], "인수가 너무 많습니다 (y)"),
+        (["chat", "x", "--seed", "y"], "'--seed'의 값이 잘못되었습니다: 'y'은(는) 알맞은 수"),
+    ],
+)
+def test_the_words_of_click_are_korean_for_koreans(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "en")  # put back afterwards
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    assert run(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert run(["chat", "-h"]) == 0
+    help = capsys.readouterr().out
+    assert "사용법: yaongi chat" in help and "옵션:" in help and "기본값: 256" in help
+    monkeypatch.setenv("YAONGI_LANG", "en")
+    assert run(["chat"]) == 2
+    assert "Missing argument 'MODEL'." in capsys.readouterr().err
+
+
 def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     import yaongi.cli.main as module
 

@@ -32,6 +32,22 @@ def test_overrides_reach_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["seq_len"] == 4096 and found["optimizer"] == "adamw"
 
 
+@pytest.mark.parametrize("budget", ["tokens=1M", "minutes=20", "steps=7"])
+def test_a_budget_replaces_the_recipes(
+    budget: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for given in ("tokens: 2M", "minutes: 10"):
+        path = tmp_path / "r.yaml"
+        path.write_text(
+            f"data: {{sources: [synthetic]}}\npretrain: {{model: 26m, {given}}}\n"
+            "sft: {data: {sources: [synthetic]}, train: {epochs: 1}}\n"
+        )
+        said(capsys, "run", str(path), "--dry-run", f"pretrain.{budget}", f"sft.train.{budget}")
+    both = ["pretrain.tokens=1M", "pretrain.minutes=5"]
+    wrong = said(capsys, "run", str(path), "--dry-run", *both, code=2)
+    assert "not both tokens and minutes" in wrong["error"]["message"]
+
+
 def test_a_person_reads_a_table_and_a_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", "0.5b-a0.1b", "--device", "t4", "pretrain.micro_batch=256"]) == 0
     text = capsys.readouterr().out
@@ -48,6 +64,16 @@ def test_a_person_reads_a_table_and_a_verdict(capsys: pytest.CaptureFixture[str]
         (["26m", "--tokens", "15X"], "15B"),
         (["recipes/nothing.yaml"], "There is no recipe"),
         (["26m", "pretrain.sequ_len=1"], "seq_len"),
+        (["26m", "pretrain.lr=1e-3"], "Did you mean 'pretrain.optimizer.lr'?"),
+        (
+            ["26m", "pretrain.model={preset: 26m, pattern: M(*}"],
+            "error[config]: pretrain.model: pattern: The pattern M(* is broken",
+        ),
+        (
+            ["26m", "pretrain.model={preset: 26m, attention: {heads: 1}}"],
+            "pretrain.model.attention.heads is not a setting",
+        ),
+        (["h100"], "yaongi plan 5m --device h100"),
     ],
 )
 def test_what_cannot_be_planned(

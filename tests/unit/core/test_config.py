@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field, model_validator
 
 from yaongi.core.config import (
     Config,
@@ -82,6 +84,36 @@ def test_unknown_key_inside_a_list_gives_the_index() -> None:
 
 def test_unknown_key_unlike_anything_lists_what_is_known() -> None:
     assert problems(House, {"zzz": 3}) == "zzz is not a setting. Known here: kitchen, n_rooms."
+
+
+def test_a_key_that_belongs_deeper_is_named_with_its_whole_path() -> None:
+    text = problems(House, {"whiskers": 3})
+    assert text == "whiskers is not a setting. Known here: kitchen, n_rooms."  # of one kind only
+    text = problems(House, {"legs": 3}, where="home")
+    assert text == "home.legs is not a setting. Did you mean 'home.kitchen.pet.legs'?"
+
+
+def test_problems_are_korean_for_koreans(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Strict(Config):
+        n: Annotated[int, Field(gt=1)] = 2
+        size: ByteSize = 1
+        name: Literal["a", "b"] = "a"
+        loud: bool = False
+        of: tuple[int, ...] = ()
+
+        @model_validator(mode="after")
+        def _small(self) -> Strict:
+            raise ConfigError("give a budget: steps, tokens or minutes")
+
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    wrong = {"n": 0, "size": "1X", "name": "c", "loud": 7, "of": 3}
+    for line in [
+        *problems(Strict, wrong).splitlines(),
+        problems(Strict, {}),
+        problems(Strict, {"n": "x"}),
+    ]:
+        message = line.partition(": ")[2]
+        assert re.search("[가-힣]", message) and not re.search("must|valid|Input| or ", message)
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -219,6 +251,26 @@ def test_overrides_reach_any_depth_and_read_as_yaml() -> None:
         "x": None,
     }
     assert data["train"] == {"steps": 1, "optim": {"lr": 1}}, "the recipe itself is not changed"
+
+
+BUDGETS = ("steps", "tokens", "minutes")
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (["train.tokens=1M"], {"tokens": "1M", "lr": 1}),
+        (["train.minutes=5"], {"minutes": 5, "lr": 1}),
+        (["train.tokens=null"], {"minutes": 20, "tokens": None, "lr": 1}),
+        (["train.minutes=5", "train.tokens=1M"], {"minutes": 5, "tokens": "1M", "lr": 1}),
+        (["tokens=1M"], {"minutes": 20, "lr": 1}),
+    ],
+)
+def test_an_override_takes_the_place_of_its_alternatives(
+    items: list[str], expected: dict[str, object]
+) -> None:
+    data = {"train": {"minutes": 20, "lr": 1}}
+    assert apply_overrides(data, items, BUDGETS)["train"] == expected
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:

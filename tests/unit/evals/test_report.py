@@ -6,7 +6,7 @@ import tiny
 from yaongi.core.artifact import open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, ConfigError
-from yaongi.evals.report import from_json, markdown, table
+from yaongi.evals.report import for_terminal, from_json, markdown, table
 from yaongi.evals.run import EvalConfig, evaluate
 from yaongi.evals.task import Score, ratio_interval, wilson
 from yaongi.evals.tasks.exact_match import Item, grade
@@ -89,6 +89,14 @@ def test_samples_are_quoted_unedited():
     assert "- **question**: ` a⏎b `" in text
     assert "- **said**: ``` `` `1` | <|im_end|> ```" in text
     assert "- **right**: no" in text
+
+
+def test_on_a_terminal_the_table_comes_last(tmp_path):
+    score = grade("sums", [Item("1+1?", ("2",))], ["2"])
+    (tmp_path / "report.json").write_text(json.dumps({"scores": [vars(score)]}))
+    text = for_terminal(tmp_path)
+    assert text.index("1+1?") < text.index("| sums |") < text.index("Exact match:")
+    assert sorted(text.split()) == sorted(markdown([score], "t").removeprefix("# t").split())
 
 
 def test_scores_survive_json():

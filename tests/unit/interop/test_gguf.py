@@ -25,6 +25,7 @@ from yaongi.core.errors import (
     StorageError,
     TokenizerError,
 )
+from yaongi.core.install import install_command
 from yaongi.interop.gguf import QUANTS, export_gguf
 from yaongi.interop.gguf.architectures import architecture
 from yaongi.interop.gguf.tensors import targets
@@ -354,5 +355,5 @@ def test_nothing_half_written_stays(failure, expected, folder, tmp_path, monkeyp
 
 def test_the_package_is_missing(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(CapabilityError, match=r"pip install 'yaongi\[gguf\]'"):
+    with pytest.raises(CapabilityError, match=re.escape(install_command("gguf"))):
         export_gguf(folder, tmp_path / "m.gguf", context_len=8)

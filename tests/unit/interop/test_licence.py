@@ -53,8 +53,8 @@ def test_permissive_ones_ask_nothing(name: str) -> None:
         ("qwen-research", ["Not for commercial use"]),
         ("mrl", ["Not for commercial use"]),
         ("gpl-3.0", ["Share alike"]),
-        ("nvidia-open-model-license", ["read its terms"]),
-        (UNSTATED, ["No licence is stated"]),
+        ("nvidia-open-model-license", ["Read its terms"]),
+        (UNSTATED, ["Ask the model's authors"]),
     ],
 )
 def test_what_the_others_ask(name: str, words: list[str]) -> None:

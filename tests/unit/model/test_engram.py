@@ -336,10 +336,10 @@ def test_a_hash_that_reads_outside_its_table_is_named(tmp_path):
         ({"layers": []}, r"layers must rise"),
         ({"layers": [1]}, r"3 is not one of the layers \[1\]"),
         ({"orders": [3, 2]}, r"orders must rise"),
-        ({"orders": [1, 2]}, r"greater than or equal to 2"),
+        ({"orders": [1, 2]}, r"must be 2 or more"),
         ({"modules": {3: {"order": [2]}}}, r"Did you mean 'orders'"),
         ({"modules": {3: {"orders": [4, 2]}}}, r"orders must rise"),
-        ({"rows": "1"}, r"greater than 1"),
+        ({"rows": "1"}, r"must be more than 1"),
         ({"lookups": 3}, r"not a setting"),
     ],
 )

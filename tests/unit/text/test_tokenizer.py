@@ -147,6 +147,7 @@ def test_too_little_text_is_said_and_may_be_accepted():
     with pytest.raises(TokenizerError, match=r"only (\d+) tokens .* 4096 were asked") as caught:
         Tokenizer.train(TEXTS, 4096)
     smaller = Tokenizer.train(TEXTS, 4096, allow_smaller=True)
+    assert f"add tokenizer.vocab_size={smaller.vocab_size} " in str(caught.value)
     assert smaller.vocab_size == caught.value.fields["reached"]
     assert Tokenizer.train(TEXTS, smaller.vocab_size).vocab_size == smaller.vocab_size
     assert Tokenizer.train([], 4096, allow_smaller=True).vocab_size == MIN_VOCAB

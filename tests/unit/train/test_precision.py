@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
@@ -68,6 +70,22 @@ def test_compile_only_when_it_can_and_pays(monkeypatch):
     )
     assert p.choose_compile("auto", CPU, 7200.0)[0] is True
     assert p.choose_compile("on", CPU, 1.0)[0] is True
+
+
+def test_compilation_is_announced_and_only_torchs_own_warning_is_silent(caplog):
+    said = "`torch._prims_common.check` is deprecated and will be removed in the future."
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        p.announce_compilation()
+        for module in ("torch._inductor.lowering", "mine"):
+            for text in (said, "`other` is deprecated"):
+                warnings.warn_explicit(text, FutureWarning, "x.py", 1, module)
+    assert [str(w.message) for w in shown] == [
+        "`other` is deprecated",
+        said,
+        "`other` is deprecated",
+    ]
+    assert "Compiling the model" in caplog.text
 
 
 def test_compile_without_a_compiler(monkeypatch):

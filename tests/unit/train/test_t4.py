@@ -11,6 +11,7 @@ import pytest
 import shapes
 import torch
 
+from yaongi.core.install import install_command
 from yaongi.data.batches import Batch
 from yaongi.model.layer import OPS
 from yaongi.train.loop import LoopConfig, train_steps
@@ -49,7 +50,7 @@ def test_every_op_has_a_backend_that_runs_there(t4):
 def test_it_needs_no_optional_package(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     reasons = {row.backend: row.reason for op in OPS for row in op.explain(T4)}
-    assert "pip install --no-build-isolation 'yaongi[gpu]'" in (reasons["causal_conv1d"] or "")
+    assert install_command("gpu", "--no-build-isolation") in (reasons["causal_conv1d"] or "")
     assert picked()["conv1d"] == "taps"
 
 

@@ -172,7 +172,7 @@ def test_the_budget_in_epochs(made, tmp_path):
     assert config(steps=5).steps_of(batches) is None
     done = sft(config(steps=None, epochs=1), made["base"], made["shards"], tmp_path / "sft")
     assert 1 <= done.manifest.counts["epochs"] < 1 + 4 / batches.rows_per_epoch
-    with pytest.raises(ConfigError, match="not both epochs and steps"):
+    with pytest.raises(ConfigError, match="not both steps and epochs"):
         config(steps=5, epochs=1)
 
 

@@ -16,7 +16,7 @@ from datatrove.data import Document
 from pydantic import BeforeValidator, Field, field_validator
 
 from yaongi.core.config import Config, Registry
-from yaongi.core.errors import DataError, did_you_mean
+from yaongi.core.errors import ConfigError, DataError, did_you_mean
 from yaongi.core.seeds import Seed
 from yaongi.data.recognise import COLUMNS, BrokenRow
 
@@ -101,9 +101,10 @@ class Source(Config):
     def _known_fields(cls, fields: dict[str, str]) -> dict[str, str]:
         for ours in fields:
             if ours not in COLUMNS:
-                raise ValueError(
-                    f"'{ours}' is not a field (write our name: their name). "
-                    + did_you_mean(ours, COLUMNS)
+                raise ConfigError(
+                    "'{name}' is not a field (write our name: their name). {help}",
+                    name=ours,
+                    help=did_you_mean(ours, COLUMNS),
                 )
         return fields
 
@@ -113,7 +114,7 @@ def safe_domain(value: object) -> object:
     if isinstance(value, str) and (
         not value or value.startswith(".") or any(c in value for c in '/\\:*?"<>|\0\n')
     ):
-        raise ValueError(f"'{value}' cannot be a domain: it has to work as a file name")
+        raise ConfigError("'{name}' cannot be a domain: it has to work as a file name", name=value)
     return value
 
 

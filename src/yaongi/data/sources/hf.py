@@ -17,6 +17,7 @@ from typing import Any
 from datatrove.data import Document
 
 from yaongi.core.errors import CapabilityError, DataError, InputError
+from yaongi.core.install import install_command
 from yaongi.core.units import ByteSize, Count
 from yaongi.data.recognise import COLUMNS, BrokenRow, Parsed, documents
 from yaongi.data.sources import Reading, Source, locate
@@ -129,7 +130,8 @@ def _datasets() -> Any:
         return importlib.import_module("datasets")
     except ImportError as error:
         raise CapabilityError(
-            "Reading hf: sources needs the package 'datasets': pip install 'yaongi[hf]'"
+            "Reading hf: sources needs the package 'datasets': {command}",
+            command=install_command("hf"),
         ) from error
 
 

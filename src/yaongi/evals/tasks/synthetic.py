@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from yaongi.core.errors import did_you_mean
+from yaongi.core.errors import ConfigError, did_you_mean
 from yaongi.core.units import Count
 from yaongi.data.synthetic import TASKS as EXERCISES
 from yaongi.data.synthetic import eval_items, extract_answer, majority_answer
@@ -36,7 +36,11 @@ class Synthetic(Task):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in EXERCISES:
-                raise ValueError(f"'{name}' is not an exercise. {did_you_mean(name, EXERCISES)}")
+                raise ConfigError(
+                    "'{name}' is not an exercise. {help}",
+                    name=name,
+                    help=did_you_mean(name, EXERCISES),
+                )
         return names
 
     def run(self, subject: Subject) -> list[Score]:

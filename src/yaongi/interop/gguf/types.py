@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from yaongi.core.errors import CapabilityError, ConfigError, NumericsError, did_you_mean
+from yaongi.core.install import install_command
 from yaongi.interop.gguf.tensors import Target
 
 CHUNK = 2**22  # numbers converted at a time: 16 MB of float32
@@ -51,7 +52,7 @@ def library() -> Any:
         return importlib.import_module("gguf")
     except ImportError as error:
         raise CapabilityError(
-            "Writing GGUF needs the package 'gguf': pip install 'yaongi[gguf]'"
+            "Writing GGUF needs the package 'gguf': {command}", command=install_command("gguf")
         ) from error
 
 

@@ -50,7 +50,7 @@ class Teon(Muon):
     @model_validator(mode="after")
     def _units_agree(self) -> Teon:
         if self.scale == "paper" and self.adamw_lr is None:
-            raise ValueError(
+            raise ConfigError(
                 "with scale=paper, lr is in the paper's unit (about 0.02) and does not fit what "
                 "AdamW updates: set adamw_lr too, for example 4e-4"
             )

@@ -1,0 +1,32 @@
+"""What to type here: a program of this environment, and how to install an optional part of yaongi.
+
+Somebody in a clone has ``.venv`` and pinned versions, and must not be sent to another pip.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+"""The clone that yaongi runs from; some other folder where it is installed."""
+
+
+def program(name: str) -> str:
+    """How to call ``name`` of this Python's environment from the current folder."""
+    path = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not path.is_file() or (found and Path(found).samefile(path)):
+        return name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def install_command(extra: str, *options: str) -> str:
+    """The command that installs yaongi's optional part ``extra``, with pip's ``options``."""
+    if not all((ROOT / name).is_file() for name in ("constraints.txt", "pyproject.toml")):
+        return shlex.join(["pip", "install", *options, f"yaongi[{extra}]"])
+    here = Path() if Path.cwd() == ROOT else ROOT
+    pinned = ["-c", str(here / "constraints.txt"), "-e", f"{here}[{extra}]"]
+    return shlex.join([program("pip"), "install", *options, *pinned])
