@@ -4,6 +4,7 @@ with byte fallback, and chat templates of several manners."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import (
@@ -62,19 +63,24 @@ SPECIAL = ["<|begin|>", "<|end|>", "<|head|>"]
 
 
 def make(
-    folder: Path, template: str | None, *, in_config: bool = False, regex: str | None = None
+    folder: Path, template: str | None, *, in_config: bool = False, regexes: Sequence[str] = ()
 ) -> None:
     """Write tokenizer.json, its config, and the template in one of its two places.
 
     Args:
-        regex: how text is cut; None takes GPT-2's.
+        regexes: how text is cut, in turn; none takes GPT-2's.
     """
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if regex is not None:
-        split = pre_tokenizers.Split(Regex(regex), behavior="isolated")
+    if regexes:
+        splits = [
+            pre_tokenizers.Digits(individual_digits=True)
+            if r == r"\p{N}"
+            else pre_tokenizers.Split(Regex(r), behavior="isolated")
+            for r in regexes
+        ]
         plain = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        backend.pre_tokenizer = pre_tokenizers.Sequence([split, plain])
+        backend.pre_tokenizer = pre_tokenizers.Sequence([*splits, plain])
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=330,

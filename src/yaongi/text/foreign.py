@@ -7,6 +7,7 @@ The rules are the file's own, computed by Hugging Face ``tokenizers``, and the t
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,7 +114,7 @@ class ForeignTokenizer:
         added = self._backend.get_added_tokens_decoder()
         self._control = {i: token.content for i, token in added.items() if token.special}
         self.control_ids = frozenset(self._control)
-        self.stop_ids = frozenset(self._stated("eos_token"))
+        self.stop_ids = frozenset(self.stated("eos_token"))
         self.template = _find_template(folder, self._config)
 
     @functools.cached_property
@@ -126,22 +127,28 @@ class ForeignTokenizer:
         Raises:
             TokenizerError: nothing is stated.
         """
-        body = self.encode("a")
-        whole = self.text_ids("a")
-        front = next((i for i in range(len(whole)) if whole[i : i + len(body)] == body), 0)
-        found = [*self._stated("bos_token"), *self._stated("eos_token")]
-        if not front and not found:
+        before, _ = self.around
+        found = [*before, *self.stated("bos_token"), *self.stated("eos_token")]
+        if not found:
             raise TokenizerError(
                 "{path} names no token that begins or ends a text, so documents cannot be told "
                 "apart.",
                 path=self._where,
             )
-        return whole[front - 1] if front else found[0]
+        return before[-1] if before else found[0]
+
+    @functools.cached_property
+    def around(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and behind a text by itself."""
+        body, whole = self.encode("a"), self.text_ids("a")
+        places = range(len(whole) - len(body) + 1)
+        start = next((i for i in places if whole[i : i + len(body)] == body), 0)
+        return whole[:start], whole[start + len(body) :]
 
     @property
     def pad_id(self) -> int:
         """What fills rows that are not full; it is never learnt, so any token will do."""
-        return next(iter(self._stated("pad_token")), self.eot_id)
+        return next(iter(self.stated("pad_token")), self.eot_id)
 
     @functools.cached_property
     def lead_bytes(self) -> int:
@@ -170,7 +177,7 @@ class ForeignTokenizer:
             reason=reason,
         ) from reason
 
-    def _stated(self, role: str) -> list[int]:
+    def stated(self, role: str) -> list[int]:
         """The ids of ``bos_token`` and the like: those of the generation settings, else of the
         tokenizer's."""
         stated: Any = self.generation.get(f"{role}_id")
@@ -331,6 +338,11 @@ class ForeignTokenizer:
             generation_prompt=generation_prompt,
             where=self._where,
         )
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """``tokenizer.json``, in the newest form."""
+        return json.loads(self._backend.to_str())
 
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes a token stands for; of a control token none.

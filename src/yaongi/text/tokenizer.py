@@ -41,7 +41,7 @@ MIN_VOCAB = len(CONTROL) + 256
 """Control tokens and every byte: the smallest vocabulary there is."""
 
 _MIN_FREQUENCY = 2  # a merge seen once in the sample is an accident, not a word
-_IGNORE_MERGES = {"llama-bpe"}  # llama.cpp takes a whole known word before merging for this one
+IGNORE_MERGES = {"llama-bpe"}  # llama.cpp takes a whole known word before merging for this one
 _FILE, _CONFIG_FILE, _TEMPLATE_FILE = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -254,7 +254,7 @@ def _untrained(regex: str) -> Backend:
             name=regex,
             help=did_you_mean(regex, REGEXES),
         )
-    backend = Backend(models.BPE(ignore_merges=regex in _IGNORE_MERGES))
+    backend = Backend(models.BPE(ignore_merges=regex in IGNORE_MERGES))
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
