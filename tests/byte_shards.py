@@ -32,9 +32,9 @@ def byte_encoder(vocab_size: int = 258) -> DocumentEncoder:
 
     def encode(documents: Sequence[Document]) -> list[Encoded]:
         return [
-            Encoded(ids, [0] + [1] * (len(ids) - 1) if "messages" in d.metadata else None)
+            Encoded(ids, [0, 0] + [1] * (len(ids) - 2) if "messages" in d.metadata else None)
             for d in documents
-            for ids in [[byte + FIRST_BYTE for byte in d.text.encode()]]
+            for ids in [[EOT, *(byte + FIRST_BYTE for byte in d.text.encode())]]
         ]
 
     return DocumentEncoder(encode, [0, 0] + [1] * (vocab_size - 2), eot_id=EOT, pad_id=PAD)

@@ -1,4 +1,4 @@
-"""A small tokenizer for tests that need no model (and so no torch)."""
+"""A small tokenizer for tests that need no model (and so no torch), texts and conversations."""
 
 import functools
 
@@ -15,6 +15,32 @@ TEXTS = [
     "def add(a, b):\n    return a + b\n\nfor i in range(10):\n    print(add(i, i))\n",
     "<|im_start|>user <|im_end|> <think>hm</think>",
 ] * 3
+
+HARD_TEXTS = [
+    "가각 나는 밥을 먹었다. 갉 뷁 쀍!",
+    "漢字와 한글 混用, 日本語も。",
+    "ㅋㅋㅋ ㅠㅠ ㄱㄴㄷ ㅎㅎ!!! ~~",
+    "👨‍👩‍👧‍👦 😀👍🏽 🇰🇷 ❤️",
+    "The quick brown fox. It's 3:45 pm; they'll come, WE'RE told, I'VE'd.",
+    "def f(x):\n\tif x:\n        return {'a': 1}\n\n\n  # 끝  ",
+    "2024년 3월 15일 1,234,567원 3.14 ½ ² Ⅷ ٣",
+    "<|im_start|>user\n<|im_end|><think>흠</think><|endoftext|><|reserved_7|>",
+    "  앞뒤 빈칸  \n\n\n",
+    "\r\n줄\r끝\u00a0\u3000\u200b탭\t\t",
+    "가\u0301 e\u0301 \u0e01\u0e33 नमस्ते",
+    "",
+    " ",
+    "'s 't 'RE 'x",
+]
+CHATS = [
+    [{"role": "user", "content": "안녕?"}],
+    [
+        {"role": "system", "content": "너는 야옹이다.\n짧게 답한다."},
+        {"role": "user", "content": "12 더하기 34는? 答"},
+        {"role": "assistant", "content": "46입니다."},
+        {"role": "user", "content": "```python\nprint(1)\n```"},
+    ],
+]
 
 
 @functools.cache

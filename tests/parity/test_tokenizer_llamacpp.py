@@ -23,31 +23,6 @@ from yaongi.text.tokenizer import REGEXES, Tokenizer
 pytest.importorskip("xllamacpp", reason=llamacpp.REASON)
 
 DECOMPOSED = "\u1100\u1161\u11a8 \u1112\u1161\u11ab\u1100\u1173\u11af"
-TEXTS = [
-    "가각 나는 밥을 먹었다. 갉 뷁 쀍!",
-    "漢字와 한글 混用, 日本語も。",
-    "ㅋㅋㅋ ㅠㅠ ㄱㄴㄷ ㅎㅎ!!! ~~",
-    "👨‍👩‍👧‍👦 😀👍🏽 🇰🇷 ❤️",
-    "The quick brown fox. It's 3:45 pm; they'll come, WE'RE told, I'VE'd.",
-    "def f(x):\n\tif x:\n        return {'a': 1}\n\n\n  # 끝  ",
-    "2024년 3월 15일 1,234,567원 3.14 ½ ² Ⅷ ٣",
-    "<|im_start|>user\n<|im_end|><think>흠</think><|endoftext|><|reserved_7|>",
-    "  앞뒤 빈칸  \n\n\n",
-    "\r\n줄\r끝\u00a0\u3000\u200b탭\t\t",
-    "가\u0301 e\u0301 \u0e01\u0e33 नमस्ते",
-    "",
-    " ",
-    "'s 't 'RE 'x",
-]
-CHATS = [
-    [{"role": "user", "content": "안녕?"}],
-    [
-        {"role": "system", "content": "너는 야옹이다.\n짧게 답한다."},
-        {"role": "user", "content": "12 더하기 34는? 答"},
-        {"role": "assistant", "content": "46입니다."},
-        {"role": "user", "content": "```python\nprint(1)\n```"},
-    ],
-]
 
 
 def exported(tokenizer: Tokenizer, folder: Path) -> Path:
@@ -67,7 +42,7 @@ def pair(request, tmp_path_factory):
         yield ours, theirs
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", text_sample.HARD_TEXTS)
 def test_text_has_the_same_ids(pair, text):
     ours, theirs = pair
     assert theirs.tokenize(nfc(text)) == ours.encode(text)
@@ -100,7 +75,7 @@ def test_a_text_starts_as_every_document_does(pair):
     assert theirs.tokenize("가", start=True) == [ours.eot_id, *ours.encode("가")]
 
 
-@pytest.mark.parametrize("chat", CHATS)
+@pytest.mark.parametrize("chat", text_sample.CHATS)
 def test_conversations_have_the_ids_of_the_chat_template(pair, chat):
     ours, theirs = pair
     ids, _ = encode_chat(ours, chat, generation_prompt=True)

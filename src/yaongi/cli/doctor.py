@@ -201,9 +201,12 @@ def _compile(device: torch.device) -> Check:
 
 
 def _kernels(device: torch.device) -> Iterator[Check]:
-    """For every op, the backend ``auto`` takes on ``device`` and why not the others."""
+    """For every op, the backend a run takes on ``device`` and why not the others."""
+    from yaongi.ops.backend import named_kernels
+
+    named = named_kernels(device)
     for op in _ops():
-        rows = op.explain(device)
+        rows = op.explain(device, named.get(op.name, "auto"))
         chosen = [row.backend for row in rows if row.chosen]
         others = [f"{row.backend}: {row.reason}" for row in rows if not row.chosen]
         detail = (chosen or [translate("nothing can run it")])[0]

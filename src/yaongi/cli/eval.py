@@ -12,6 +12,7 @@ from yaongi.cli.road import load_whole
 from yaongi.core.artifact import MANIFEST, Ancestor, Artifact, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.i18n import translate as _
+from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.report import for_terminal
 from yaongi.evals.run import EvalConfig, evaluate
 from yaongi.model.io import MODEL_KINDS
@@ -36,6 +37,8 @@ def command(
     artifact = open_artifact(model, MODEL_KINDS)
     given = [open_artifact(path) for path in inputs] or _found_ancestors(artifact)
     whole = load_whole(model)
+    if any(task.kind == "bpb" for task in cfg.tasks):
+        given += _heldout_shards(artifact, given, out)
     with stage(_("evaluation")) as report:
         made = evaluate(
             *whole,
@@ -47,6 +50,27 @@ def command(
         )
     result = {"report": str(made.path), "metrics": made.manifest.metrics}
     emit(result, for_terminal(made.path), as_json)
+
+
+def _heldout_shards(model: Artifact, given: list[Artifact], out: Path) -> list[Artifact]:
+    """Where there is a corpus only, its held-out text in the tokens of ``model``, beside ``out``.
+
+    So models with other tokenizers, imported ones above all, are measured on the same text.
+    """
+    kinds = {artifact.manifest.kind: artifact for artifact in given}
+    if "shards" in kinds or "corpus" not in kinds:
+        return []
+    with stage(_("shards")) as report:
+        return [
+            build_shards(
+                ShardsConfig(),
+                kinds["corpus"],
+                model,
+                out.with_name(f"{out.name}-shards"),
+                splits=("val",),
+                on_progress=report,
+            )
+        ]
 
 
 def _found_ancestors(model: Artifact) -> list[Artifact]:

@@ -25,8 +25,9 @@ from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts
 from yaongi.data.mix import DEFAULT_MIX, check_mix
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.run import EvalConfig, bpb_probes, evaluate
+from yaongi.infer.generate import check_fits
 from yaongi.model.lm import LM
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.text.foreign import AnyTokenizer
 from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as train_tokenizer
 from yaongi.train.loop import Step
@@ -215,20 +216,12 @@ class Road:
         return self.recipe.sft
 
 
-def load_whole(path: Path) -> tuple[LM, Tokenizer]:
-    """A model with its tokenizer.
-
-    Raises:
-        TokenizerError: the folder has none, or one that another project made.
-    """
+def load_whole(path: Path) -> tuple[LM, AnyTokenizer]:
+    """A model with its tokenizer. Raises TokenizerError when there is none, or one too large."""
     loaded = yaongi.load(path)
     if loaded.tokenizer is None:
         raise TokenizerError("{path} has no tokenizer, so it cannot be scored.", path=path)
-    if not isinstance(loaded.tokenizer, Tokenizer):
-        raise TokenizerError(
-            "{path} has a tokenizer of another project; only models with yaongi's are scored.",
-            path=path,
-        )
+    check_fits(loaded.tokenizer, loaded.config.vocab_size)
     return loaded.lm, loaded.tokenizer
 
 

@@ -22,6 +22,7 @@ from yaongi.core.errors import ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_bytes
 from yaongi.model.io import MODEL_KINDS
+from yaongi.tune.sft import tokenizer_origin
 
 
 def _summary(artifact: Artifact, as_json: bool) -> None:
@@ -150,16 +151,16 @@ def _road(recipe: Path, overrides: tuple[str, ...], name: str, out: Path | None)
 
 
 def _tokenizer_of(model: Artifact) -> Artifact:
-    """The tokenizer artifact a model was trained with.
+    """What a model has its tokenizer from: the artifact it was trained with, or its import.
 
     Raises:
         ConfigError: it is no longer where it was.
     """
-    wanted = model.as_ancestor().nearest("tokenizer")
+    wanted = tokenizer_origin(model)
     if wanted is None or not Path(wanted.path).is_dir():
         raise ConfigError(
             "The tokenizer {path} that {model} was trained with is not there.",
             path=wanted.path if wanted else "?",
             model=model.path,
         )
-    return open_artifact(wanted.path, "tokenizer")
+    return open_artifact(wanted.path, wanted.kind)

@@ -2,8 +2,9 @@
 
 Every document is stored as ``<|endoftext|>`` and then its tokens: the token *opens* a document.
 The opener of the next document is then what the last token predicts, so no target has to be left
-out at a boundary, and generation starts from ``<|endoftext|>``. The flat layout is nanoGPT's and
-Megatron's.
+out at a boundary, and generation starts from ``<|endoftext|>``. (With the tokenizer of an imported
+model it is that model's own opener, and a conversation begins as its chat template has it.) The
+flat layout is nanoGPT's and Megatron's.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from yaongi.core.files import write_with
 from yaongi.data.corpus import SPLITS, Progress, domains_of, read_corpus
 from yaongi.data.mix import check_mix
 from yaongi.data.recognise import CHAT, PREFERENCE
-from yaongi.text.chat import encode_chat
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.text.foreign import AnyTokenizer, load_tokenizer
 
 _LARGEST = {"uint16": 2**16, "uint32": 2**32}
 _BATCH_CHARS = 2_000_000
@@ -33,7 +33,8 @@ _BATCH_DOCUMENTS = 1000
 
 
 class Encoded(NamedTuple):
-    """A document's tokens, and for a conversation which of them to learn (1) or not (0)."""
+    """A document's tokens from its opener on, and for a conversation which of them to learn (1)
+    or not (0)."""
 
     ids: Sequence[int]
     mask: Sequence[int] | None = None
@@ -44,34 +45,36 @@ class DocumentEncoder:
     """Documents to tokens, and what shards need to know of the vocabulary.
 
     Args:
-        encode: documents -> one Encoded each, without ``<|endoftext|>``.
+        encode: documents -> one Encoded each.
         token_bytes: UTF-8 bytes each id stands for, 0 for control tokens; its length is the
             vocabulary size.
-        eot_id: opens every document.
+        eot_id: opens every text.
         pad_id: fills rows that are not full.
+        lead_bytes: bytes of a text's first token that are not the text's: SentencePiece's space.
     """
 
     encode: Callable[[Sequence[Document]], list[Encoded]]
     token_bytes: Sequence[int]
     eot_id: int
     pad_id: int
+    lead_bytes: int = 0
 
 
-def document_encoder(tokenizer: Tokenizer) -> DocumentEncoder:
+def document_encoder(tokenizer: AnyTokenizer) -> DocumentEncoder:
     """Encode text as it is, and conversations with the chat template."""
 
     def encode(documents: Sequence[Document]) -> list[Encoded]:
         plain = [d.text for d in documents if "messages" not in d.metadata]
         texts = iter(tokenizer.encode_batch(plain))
         return [
-            Encoded(*encode_chat(tokenizer, d.metadata["messages"]))
+            Encoded(*tokenizer.conversation(d.metadata["messages"]))
             if "messages" in d.metadata
-            else Encoded(next(texts))
+            else Encoded([tokenizer.eot_id, *next(texts)])
             for d in documents
         ]
 
     sizes = [len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)]
-    return DocumentEncoder(encode, sizes, tokenizer.eot_id, tokenizer.pad_id)
+    return DocumentEncoder(encode, sizes, tokenizer.eot_id, tokenizer.pad_id, tokenizer.lead_bytes)
 
 
 class ShardsConfig(Config):
@@ -91,6 +94,7 @@ def build_shards(
     out: str | Path,
     *,
     encoder: DocumentEncoder | None = None,
+    splits: Sequence[str] = SPLITS,
     on_progress: Progress | None = None,
 ) -> Artifact:
     """Encode a corpus into a ``shards`` artifact; an unchanged one is returned as it is.
@@ -100,16 +104,21 @@ def build_shards(
     is line i of the corpus file; preference rows stay in the corpus.
 
     Args:
+        tokenizer: the artifact that trained one, or a model that came with one.
         encoder: by default made from ``tokenizer``.
+        splits: fewer where only held-out text is needed.
     Raises:
         DataError: the vocabulary does not fit the ``dtype`` asked for.
+        TokenizerError: there is no tokenizer, or another project's whose tokens stand for no
+            bytes or whose chat template cannot be learnt.
     """
-    made: dict[str, Any] = {"config": cfg.as_json(), "parents": [corpus, tokenizer]}
+    part = {} if tuple(splits) == tuple(SPLITS) else {"splits": list(splits)}
+    made: dict[str, Any] = {"config": cfg.as_json() | part, "parents": [corpus, tokenizer]}
     if found := existing(out, "shards", **made):
         return found
-    encoder = encoder or document_encoder(Tokenizer.load(tokenizer.path))
+    encoder = encoder or document_encoder(load_tokenizer(tokenizer.path))
     dtype = shard_dtype(cfg.dtype, len(encoder.token_bytes))
-    jobs = [(split, domain) for split in SPLITS for domain in domains_of(corpus, split)]
+    jobs = [(split, domain) for split in splits for domain in domains_of(corpus, split)]
     with draft(out, "shards", **made) as work:
         _save(work.path / "token_bytes.npy", np.asarray(encoder.token_bytes, dtype=np.uint16))
         domains: dict[str, dict[str, Any]] = {}
@@ -124,6 +133,7 @@ def build_shards(
                 "vocab_size": len(encoder.token_bytes),
                 "eot_id": encoder.eot_id,
                 "pad_id": encoder.pad_id,
+                "lead_bytes": encoder.lead_bytes,
                 "dtype": dtype.name,
                 "tokens": sum(c["tokens"] for d in domains.values() for c in d.values()),
                 "domains": domains,
@@ -176,7 +186,7 @@ class _Writer:
         *,
         masked: bool,
     ) -> None:
-        self.opener, self.dtype = encoder.eot_id, dtype
+        self.lead_bytes, self.dtype = encoder.lead_bytes, dtype
         self.sizes = np.asarray(encoder.token_bytes)
         self.paths = [folder / f"{domain}.tokens.bin"]
         if masked:
@@ -193,15 +203,18 @@ class _Writer:
             stream.close()
 
     def add(self, encoded: Encoded) -> None:
-        """Write one document with its opener."""
-        row = np.asarray([self.opener, *encoded.ids], dtype=self.dtype)
+        """Write one document."""
+        row = np.asarray(encoded.ids, dtype=self.dtype)
         mask = np.ones(len(row), dtype=np.uint8)
-        if encoded.mask is not None:  # nor is the opener: a conversation ends with <|im_end|>
-            mask = np.asarray([0, *encoded.mask], dtype=np.uint8)
+        size = int(self.sizes[row].sum())
+        if encoded.mask is not None:
+            mask = np.asarray(encoded.mask, dtype=np.uint8)
+        elif len(row) > 1:
+            size -= self.lead_bytes
         for stream, values in zip(self._streams, (row, mask), strict=False):
             stream.write(values.tobytes())
         self.offsets.append(self.offsets[-1] + len(row))
-        new = (1, len(row), int(mask.sum()), int(self.sizes[row].sum()))
+        new = (1, len(row), int(mask.sum()), size)
         for key, n in zip(self.counts, new, strict=True):
             self.counts[key] += n
 
@@ -272,6 +285,7 @@ class Shards:
         self.vocab_size: int = counts["vocab_size"]
         self.eot_id: int = counts["eot_id"]
         self.pad_id: int = counts["pad_id"]
+        self.lead_bytes: int = counts.get("lead_bytes", 0)
         self._domains: dict[str, Any] = counts["domains"]
         self._dtype = np.dtype(counts["dtype"])
         self.token_bytes: np.ndarray = np.load(

@@ -16,7 +16,7 @@ from yaongi.evals.task import Progress, Score, Subject, TaskChoice
 from yaongi.evals.tasks.bpb import BitsPerByte, bpb_probe, bpb_probes
 from yaongi.model.io import MODEL_KINDS
 from yaongi.model.lm import LM
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.text.foreign import AnyTokenizer
 
 __all__ = ["EvalConfig", "bpb_probe", "bpb_probes", "evaluate", "measure"]
 
@@ -31,7 +31,7 @@ class EvalConfig(Config):
 
 def evaluate(
     model: LM,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     cfg: EvalConfig,
     out: str | Path,
     *,
@@ -63,7 +63,7 @@ def evaluate(
 
 def measure(
     model: LM,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     cfg: EvalConfig,
     *,
     inputs: Sequence[Artifact] = (),

@@ -17,7 +17,7 @@ from yaongi.core.config import Config, Registry
 from yaongi.core.errors import ConfigError
 from yaongi.core.seeds import Seed
 from yaongi.model.lm import LM
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.text.foreign import AnyTokenizer
 
 Z95 = 1.959964
 """The normal deviate of a two-sided 95 % interval."""
@@ -63,7 +63,7 @@ class Subject:
     """
 
     model: LM
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     inputs: Mapping[str, Artifact]
     seed: Seed
 

@@ -193,6 +193,17 @@ def never_said(tokenizer: AnyTokenizer, size: int) -> Tensor:
     Raises:
         TokenizerError: the tokenizer has more than ``size`` ids.
     """
+    check_fits(tokenizer, size)
+    never = torch.zeros(size, dtype=torch.bool)
+    if isinstance(tokenizer, Tokenizer):
+        never[: len(CONTROL)] = True
+        never[[tokenizer.control_id(name) for name in SPOKEN_CONTROL]] = False
+    never[tokenizer.vocab_size :] = True
+    return never
+
+
+def check_fits(tokenizer: AnyTokenizer, size: int) -> None:
+    """Raise TokenizerError when the tokenizer has more ids than a model of ``size``."""
     if size < tokenizer.vocab_size:
         raise TokenizerError(
             "The tokenizer has {tokenizer} ids but the model only {model}; "
@@ -200,12 +211,6 @@ def never_said(tokenizer: AnyTokenizer, size: int) -> Tensor:
             tokenizer=tokenizer.vocab_size,
             model=size,
         )
-    never = torch.zeros(size, dtype=torch.bool)
-    if isinstance(tokenizer, Tokenizer):
-        never[: len(CONTROL)] = True
-        never[[tokenizer.control_id(name) for name in SPOKEN_CONTROL]] = False
-    never[tokenizer.vocab_size :] = True
-    return never
 
 
 def stop_ids(tokenizer: AnyTokenizer) -> set[int]:

@@ -25,9 +25,10 @@ from yaongi.interop.hf_licence import find_licence, legal_files
 from yaongi.interop.hf_names import to_ours, to_theirs
 from yaongi.interop.hf_paired import PAIRED, read_window
 from yaongi.interop.hf_single import SINGLE
-from yaongi.interop.hf_tokenizer import copy_files, export_tokenizer, import_generation
+from yaongi.interop.hf_tokenizer import export_tokenizer, import_generation
 from yaongi.model.io import CONFIG, WEIGHTS, load_config, read_tensors, save_tensors, verified
 from yaongi.model.lm import LMConfig
+from yaongi.text.foreign import FILES, copy_files
 
 ARCHITECTURES = {a.model_type: a for a in (*PAIRED, *SINGLE)}
 
@@ -56,7 +57,7 @@ def import_hf(source: Path, out: Path, *, trust_pickle: bool = False) -> Artifac
     parents = _exported(folder)
     with draft(out, "base", config=about, parents=parents) as work:
         save_tensors(cfg, named, work.path)
-        copy_files(folder, work.path)
+        copy_files(folder, work.path, FILES)
         import_generation(folder, settings, work.path)
         _copy_legal(folder, work.path)
         return work.finish(

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from yaongi.core.files import read_json, write_json
 from yaongi.infer.generate import never_said, stop_ids
 from yaongi.model.lm import LMConfig
-from yaongi.text.foreign import open_tokenizer
+from yaongi.text.foreign import FILES, GENERATION, copy_files, open_tokenizer
 from yaongi.text.tokenizer import Tokenizer
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-GENERATION = "generation_config.json"
 SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-
-
-def copy_files(source: Path, out: Path, names: tuple[str, ...] = TOKENIZER_FILES) -> list[str]:
-    """Copy those of ``names`` that are there, byte for byte; returns their names."""
-    found = [name for name in names if (source / name).is_file()]
-    for name in found:
-        shutil.copyfile(source / name, out / name)
-    return found
 
 
 def import_generation(source: Path, settings: dict[str, Any], out: Path) -> None:
@@ -52,7 +31,7 @@ def export_tokenizer(model: Path, cfg: LMConfig, out: Path) -> dict[str, Any]:
     """
     ours = open_tokenizer(model)
     if not isinstance(ours, Tokenizer):
-        copy_files(model, out, (*TOKENIZER_FILES, GENERATION))
+        copy_files(model, out, (*FILES, GENERATION))
         kept: Any = read_json(out / GENERATION) if (out / GENERATION).is_file() else {}
         return {name: kept.get(name) for name in SPECIAL_IDS}
     ours.save(out)

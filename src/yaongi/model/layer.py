@@ -19,7 +19,7 @@ from yaongi.core.errors import CapabilityError, did_you_mean
 from yaongi.core.seeds import Seed
 from yaongi.model.rope import RopeScaling, frequencies
 from yaongi.ops.attention import ATTENTION, Attention
-from yaongi.ops.backend import Op
+from yaongi.ops.backend import Op, named_kernels
 from yaongi.ops.conv1d import CONV1D, Conv1d
 from yaongi.ops.moe import EXPERTS, Experts
 from yaongi.ops.norm import GATED_RMS_NORM, RMS_NORM, GatedNormFunction, NormFunction
@@ -41,12 +41,13 @@ class Kernels:
 
 
 def pick_kernels(device: torch.device, choices: dict[str, str] | None = None) -> Kernels:
-    """The backends for ``device``; ``choices`` names some by op, the rest are picked.
+    """The backends for ``device``; ``choices`` (or the user, in ``YAONGI_KERNELS``) names some by
+    op, the rest are picked.
 
     Raises:
         CapabilityError: a named op or backend is unknown, or cannot run there.
     """
-    wanted = choices or {}
+    wanted = named_kernels(device) | (choices or {})
     names = [op.name for op in OPS]
     for name in wanted:
         if name not in names:

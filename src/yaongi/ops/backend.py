@@ -1,14 +1,16 @@
 """Picks the implementation of an op once, when a model is built, and says why.
 
 Every op owns a table of backends, best first, each with a capability check. ``auto`` takes the
-first that can run and logs one line; a backend named by the user that cannot run raises. Reasons
-are in the user's language: ``yaongi doctor`` prints them.
+first of our own that can run and logs one line; kernels of other packages, and those not measured
+by us, are taken only by name. A backend named by the user that cannot run raises. Reasons are in
+the user's language: ``yaongi doctor`` prints them.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -52,11 +54,14 @@ class Backend(Generic[F]):
 
     Attributes:
         unavailable: where it cannot run, and why.
+        measured: whether we have measured it on hardware it is written for. ``auto`` leaves out
+            what is not: nobody here knows that it is right and faster there.
     """
 
     name: str
     run: F
     unavailable: Capability
+    measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Op(Generic[F]):
         if choice != "auto":
             return self._named(device, choice)
         for backend in self.backends:
-            if backend.unavailable(device) is None:
+            if backend.measured and backend.unavailable(device) is None:
                 log.info("%s: %s (%s)", self.name, backend.name, describe(device))
                 return backend.run
         raise CapabilityError(
@@ -114,18 +119,57 @@ class Op(Generic[F]):
             help=did_you_mean(choice, names),
         )
 
-    def explain(self, device: torch.device) -> list[Candidate]:
-        """Every backend with whether ``auto`` would take it on ``device``, and why not."""
+    def explain(self, device: torch.device, choice: str = "auto") -> list[Candidate]:
+        """Every backend with whether ``choice`` would take it on ``device``, and why not."""
         rows: list[Candidate] = []
         taken = False
         for backend in self.backends:
             reason = backend.unavailable(device)
-            chosen = reason is None and not taken
-            if reason is None and taken:
-                reason = translate("a faster one is available")
+            wanted = backend.measured if choice == "auto" else backend.name == choice
+            chosen = reason is None and wanted and not taken
+            if reason is None and not chosen:
+                reason = self._passed_over(backend, choice)
             taken = taken or chosen
             rows.append(Candidate(self.name, backend.name, chosen, reason))
         return rows
+
+    def _passed_over(self, backend: Backend[F], choice: str) -> str:
+        """Why a backend that can run is not taken."""
+        if choice != "auto":
+            return translate("{choice} is named in {variable}", choice=choice, variable=VARIABLE)
+        if not backend.measured:
+            return translate(
+                "not measured by us; take it with {variable}={op}={name}",
+                variable=VARIABLE,
+                op=self.name,
+                name=backend.name,
+            )
+        return translate("a faster one is available")
+
+
+VARIABLE = "YAONGI_KERNELS"
+
+
+def named_kernels(device: torch.device) -> dict[str, str]:
+    """Op -> backend, as the user names them for accelerators in ``YAONGI_KERNELS``.
+
+    ``YAONGI_KERNELS=ssd=mamba_ssm,conv1d=causal_conv1d``. A model is built on the CPU and moved,
+    so names of GPU kernels must not be asked of the CPU.
+
+    Raises:
+        CapabilityError: it reads otherwise.
+    """
+    given = os.environ.get(VARIABLE, "")
+    pairs = [part.partition("=") for part in given.split(",") if part.strip()]
+    if not all(op.strip() and name.strip() for op, _, name in pairs):
+        raise CapabilityError(
+            "{variable} is {given!r}; expected op=backend, comma between: ssd=mamba_ssm.",
+            variable=VARIABLE,
+            given=given,
+        )
+    if device.type in ("cpu", "meta"):
+        return {}
+    return {op.strip(): name.strip() for op, _, name in pairs}
 
 
 def anywhere(device: torch.device) -> str | None:

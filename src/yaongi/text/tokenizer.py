@@ -41,7 +41,7 @@ MIN_VOCAB = len(CONTROL) + 256
 """Control tokens and every byte: the smallest vocabulary there is."""
 
 _MIN_FREQUENCY = 2  # a merge seen once in the sample is an accident, not a word
-_IGNORE_MERGES = {"llama-bpe"}  # llama.cpp takes a whole known word before merging for this one
+IGNORE_MERGES = {"llama-bpe"}  # llama.cpp takes a whole known word before merging for this one
 _FILE, _CONFIG_FILE, _TEMPLATE_FILE = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -69,6 +69,7 @@ class Tokenizer:
         self.hash = hashlib.sha256(data).hexdigest()
         self.eot_id, self.pad_id, self.im_start_id, self.im_end_id = range(4)
         self.stop_ids = frozenset([self.eot_id, self.im_end_id])
+        self.lead_bytes = 0  # bytes that encoding puts before a text
         self.control_ids = frozenset(range(len(CONTROL)))
 
     @classmethod
@@ -158,6 +159,15 @@ class Tokenizer:
         ids, _ = encode_chat(self, messages, generation_prompt=True)
         return [self.eot_id, *ids]
 
+    def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Ids of a conversation as a document, and a mask of equal length: 1 = learn to say this.
+
+        Raises:
+            DataError: as ``encode_chat``.
+        """
+        ids, mask = encode_chat(self, messages)
+        return [self.eot_id, *ids], [0, *mask]
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """``encode`` of every text, on all cores (RAYON_NUM_THREADS or TOKENIZERS_PARALLELISM)."""
         found = self._backend.encode_batch_fast(
@@ -186,13 +196,7 @@ class Tokenizer:
         Raises:
             TokenizerError: an id outside the vocabulary.
         """
-        if not 0 <= token_id < self.vocab_size:
-            raise TokenizerError(
-                "{id} is not a token id: this tokenizer has {size} tokens (0 to {last}).",
-                id=token_id,
-                size=self.vocab_size,
-                last=self.vocab_size - 1,
-            )
+        check_id(token_id, self.vocab_size)
         return b"" if token_id < len(CONTROL) and not control else self._table[token_id]
 
     def control_id(self, name: str) -> int:
@@ -251,7 +255,7 @@ def _untrained(regex: str) -> Backend:
             name=regex,
             help=did_you_mean(regex, REGEXES),
         )
-    backend = Backend(models.BPE(ignore_merges=regex in _IGNORE_MERGES))
+    backend = Backend(models.BPE(ignore_merges=regex in IGNORE_MERGES))
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -311,7 +315,7 @@ def _same_rules(spec: dict[str, Any], ours: dict[str, Any]) -> bool:
 
 def _byte_table(backend: Backend, where: str | Path) -> list[bytes]:
     """id -> the bytes it stands for; control tokens as their UTF-8 names."""
-    byte_of = _byte_of_char()
+    byte_of = byte_of_char()
     names = [backend.id_to_token(i) for i in range(len(CONTROL), backend.get_vocab_size())]
     try:
         plain = [bytes(byte_of[char] for char in name or [""]) for name in names]
@@ -323,7 +327,7 @@ def _byte_table(backend: Backend, where: str | Path) -> list[bytes]:
 
 
 @functools.cache
-def _byte_of_char() -> dict[str, int]:
+def byte_of_char() -> dict[str, int]:
     """GPT-2's printable stand-in for each byte, inverted: printable bytes stand for themselves,
     the others are numbered from U+0100 in order."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
@@ -331,9 +335,25 @@ def _byte_of_char() -> dict[str, int]:
     return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
 
 
+def check_id(token_id: int, size: int) -> None:
+    """Raise TokenizerError unless ``token_id`` is one of ``size`` ids."""
+    if not 0 <= token_id < size:
+        raise TokenizerError(
+            "{id} is not a token id: this tokenizer has {size} tokens (0 to {last}).",
+            id=token_id,
+            size=size,
+            last=size - 1,
+        )
+
+
 def _unicode(text: str) -> str:
     """NFC text that can be written as UTF-8. Python's Unicode tables are newer than the
     library's, so composing here keeps the round trip exact for recent scripts too."""
+    return nfc(check_unicode(text))
+
+
+def check_unicode(text: str) -> str:
+    """``text``, which can be written as UTF-8. Raises TokenizerError for a lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -343,7 +363,7 @@ def _unicode(text: str) -> str:
             code=f"{ord(text[error.start]):04X}",
             position=error.start,
         ) from error
-    return nfc(text)
+    return text
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:

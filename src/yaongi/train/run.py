@@ -38,7 +38,7 @@ from yaongi.train.fp8 import use_fp8
 from yaongi.train.loop import Batches, LoopConfig, Step, train_steps
 from yaongi.train.objectives import Objective
 from yaongi.train.optim import OptimizerChoice
-from yaongi.train.optim.build import build_optimizer
+from yaongi.train.optim.build import build_optimizer, optimizer_metrics
 from yaongi.train.optim.muon import Muon
 from yaongi.train.precision import (
     CompileChoice,
@@ -409,6 +409,7 @@ class _Run:
             numbers = {
                 "loss": step.loss,
                 **step.metrics,
+                **optimizer_metrics(self.optimizer),
                 "tokens": now.tokens,
                 "tokens_per_s": round(step.tokens / step.seconds, 1),
                 **probed,

@@ -19,8 +19,9 @@ from yaongi.core.artifact import Ancestor, Artifact, draft, existing
 from yaongi.core.errors import DataError
 from yaongi.core.seeds import Seed
 from yaongi.data.batches import PackedConversations
-from yaongi.model.io import load_model, save_model
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.infer.generate import check_fits
+from yaongi.model.io import load_config, load_model, save_model
+from yaongi.text.foreign import load_tokenizer, save_tokenizer
 from yaongi.train.loop import Step
 from yaongi.train.objectives import next_token
 from yaongi.train.optim import OptimizerChoice
@@ -74,12 +75,14 @@ def sft(
         say how many conversations were used, and how many were too long.
     Raises:
         DataError: the shards were made with another tokenizer, or no conversation fits.
+        TokenizerError: the base has no tokenizer, or one with more ids than the model.
         CheckpointError, NumericsError, StorageError, KeyboardInterrupt: see ``run_training``.
     """
     made: dict[str, Any] = {"config": cfg.as_json(), "parents": [base, shards], "seed": seed}
     if found := existing(out, KIND, **made):
         return found
     check_tokenizer(base, shards)
+    check_fits(load_tokenizer(base.path), load_config(base.path).vocab_size)
     batches = PackedConversations(
         shards,
         cfg.batch_rows,
@@ -97,7 +100,7 @@ def sft(
             model, batches, next_token, cfg, work, steps=steps, probes=probes, on_step=on_step
         )
         save_model(model, work.path)
-        Tokenizer.load(base.path).save(work.path)
+        save_tokenizer(base.path, work.path)
         return finish(
             work,
             counts={
@@ -113,7 +116,7 @@ def sft(
 
 def check_tokenizer(model: Artifact, shards: Artifact) -> None:
     """Raise DataError unless ``shards`` were encoded with the tokenizer ``model`` learnt with."""
-    learnt, used = (a.as_ancestor().nearest("tokenizer") for a in (model, shards))
+    learnt, used = tokenizer_origin(model), tokenizer_origin(shards)
     if learnt is None or used is None or learnt.hash != used.hash:
         raise DataError(
             "{shards} was encoded with the tokenizer {used}, but {model} learnt with {learnt}. "
@@ -123,6 +126,14 @@ def check_tokenizer(model: Artifact, shards: Artifact) -> None:
             model=model.path,
             learnt=_named(learnt),
         )
+
+
+def tokenizer_origin(artifact: Artifact) -> Ancestor | None:
+    """Where the tokenizer of a model or of shards comes from: the artifact that trained it, or
+    the import of the model that brought it along."""
+    found = artifact.as_ancestor()
+    imports = (node for node in found.walk() if node.kind == "base" and not node.parents)
+    return found.nearest("tokenizer") or next(imports, None)
 
 
 def _named(tokenizer: Ancestor | None) -> str:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from yaongi.core.errors import CapabilityError
-from yaongi.ops.backend import Backend, Op, anywhere, cuda_from, only
+from yaongi.model.layer import OPS, pick_kernels
+from yaongi.ops.backend import Backend, Op, anywhere, cuda_from, named_kernels, only
 
 CPU = torch.device("cpu")
 
@@ -56,3 +57,51 @@ def test_nothing_can_run():
     op = Op("thing", [Backend("cuda", lambda: None, only("cuda"))])
     with pytest.raises(CapabilityError, match=r"No backend of thing runs on cpu"):
         op.pick(CPU)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A device that is no CPU and can do everything."""
+    monkeypatch.setattr("yaongi.ops.backend.describe", str)
+    return torch.device("cuda", 0)
+
+
+def unmeasured_op() -> Op:
+    return Op(
+        "thing",
+        [
+            Backend("package", lambda: "package", anywhere, measured=False),
+            Backend("ours", lambda: "ours", anywhere),
+        ],
+    )
+
+
+def test_auto_leaves_out_what_nobody_measured(gpu, monkeypatch):
+    op = unmeasured_op()
+    assert op.pick(gpu)() == "ours"
+    assert op.pick(gpu, "package")() == "package"
+    package, ours = op.explain(gpu)
+    assert "not measured by us; take it with YAONGI_KERNELS=thing=package" in (package.reason or "")
+    assert ours.chosen and not package.chosen
+    package, ours = op.explain(gpu, "package")
+    assert package.chosen and "package is named in YAONGI_KERNELS" in (ours.reason or "")
+
+
+def test_the_user_names_kernels_for_accelerators_only(gpu, monkeypatch):
+    monkeypatch.setenv("YAONGI_KERNELS", "ssd=mamba_ssm, conv1d=taps")
+    assert named_kernels(gpu) == {"ssd": "mamba_ssm", "conv1d": "taps"}
+    assert named_kernels(CPU) == {}
+    pick_kernels(CPU)
+    with pytest.raises(CapabilityError, match=r"'mamba_ssm' cannot run on"):
+        pick_kernels(torch.device("mps"))
+    monkeypatch.setenv("YAONGI_KERNELS", "mamba_ssm")
+    with pytest.raises(CapabilityError, match=r"expected op=backend"):
+        named_kernels(CPU)
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_auto_takes_kernels_of_this_project_only(op):
+    """Everything at hand, auto still picks code that the tests here have run."""
+    for backend in op.backends:
+        foreign = backend.name in ("mamba_ssm", "fla", "causal_conv1d", "grouped")
+        assert backend.measured != foreign

@@ -13,11 +13,13 @@ from torch import nn
 
 from yaongi.core.config import parse
 from yaongi.core.errors import ConfigError
-from yaongi.model.lm import LM
+from yaongi.core.runlog import read_metrics
+from yaongi.model.lm import LM, LMConfig
 from yaongi.model.presets import PRESETS, preset
 from yaongi.train.optim.groups import Member, Role, members
 from yaongi.train.optim.muon import POLAR_EXPRESS, Muon, MuonOptimizer, orthogonalize
-from yaongi.train.optim.teon import Teon, TeonOptimizer
+from yaongi.train.optim.teon import Teon, TeonOptimizer, top_singular_vectors
+from yaongi.train.pretrain import pretrain
 
 
 def stacks(cfg, **settings) -> list[list[str]]:
@@ -181,3 +183,101 @@ def test_a_recipe_that_cannot_work_fails_before_any_data_is_read():
     )
     assert made.optimizer == Teon(lr=0.002)
     assert made.as_json()["optimizer"]["targets"] == ["attn.qkv"]
+
+
+def momenta(*matrices):
+    """A TEON optimizer of query projections whose stored momenta are these."""
+    found = []
+    for i, matrix in enumerate(matrices):
+        p = nn.Parameter(torch.zeros_like(matrix))
+        found.append(Member(f"layers.{i}.mixer.q_proj.weight", p, Role.MATRIX))
+    optimizer = TeonOptimizer(
+        found, Teon(stack=len(found)).partners(found), scale="match_rms", lr=1
+    )
+    for member, matrix in zip(found, matrices, strict=True):
+        optimizer.state[member.param]["momentum"] = matrix
+    return optimizer
+
+
+def spiked(left, right, noise, seed):
+    """A matrix with these first singular vectors, all else noise far below."""
+    generator = torch.Generator().manual_seed(seed)
+    rest = torch.randn(len(left), len(right), generator=generator)
+    return 1e-25 * (torch.outer(left, right) + noise * rest)  # gradients can be small
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, 1.2, math.pi / 2])
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+def test_the_logged_alignment_is_that_of_matrices_built_with_it(angle, shape):
+    m, n = shape
+    e = torch.eye(m)
+    f = torch.eye(n)
+    turned = math.cos(angle) * f[0] - math.sin(angle) * f[1]
+    one = spiked(e[0], f[0], 1e-4, 1)
+    found = momenta(one, spiked(-e[0], turned, 1e-4, 2)).metrics()
+    assert found == {
+        "teon_cos_left/q_proj": pytest.approx(1.0, abs=0.01),
+        "teon_cos_right/q_proj": pytest.approx(abs(math.cos(angle)), abs=0.01),
+    }
+    other = momenta(one, spiked(e[3], f[0], 1e-4, 3)).metrics()
+    assert other["teon_cos_left/q_proj"] < 0.01 < 0.99 < other["teon_cos_right/q_proj"]
+
+
+def test_three_in_a_stack_are_compared_with_their_neighbours():
+    e = torch.eye(8)
+    first, same, apart = (spiked(e[0], e[i], 0, 0) for i in (1, 1, 2))
+    found = momenta(first, same, apart).metrics()
+    assert found["teon_cos_right/q_proj"] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_singular_vectors_are_those_of_an_svd():
+    matrix = torch.randn(12, 30, generator=torch.Generator().manual_seed(0))
+    u, _, vt = torch.linalg.svd(matrix)
+    left, right = top_singular_vectors(matrix, steps=500)
+    assert float((left @ u[:, 0]).abs()) == pytest.approx(1, abs=1e-4)
+    assert float((right @ vt[0]).abs()) == pytest.approx(1, abs=1e-4)
+    assert not any(v.any() for v in top_singular_vectors(torch.zeros(3, 4)))
+
+
+def test_measuring_changes_nothing_bitwise():
+    def run(measure):
+        torch.manual_seed(0)
+        model = LM(parse(LMConfig, {**tiny_run.HYBRID, "pattern": "M*-*"}))
+        model.init_weights(0)
+        optimizer = Teon().build(model)
+        for _ in range(3):
+            for p in model.parameters():
+                p.grad = torch.randn_like(p)
+            optimizer.step()
+            if measure:
+                assert set(optimizer.metrics()) == {
+                    f"teon_cos_{side}/{p}_proj" for side in ("left", "right") for p in "qkv"
+                }
+        return [*model.parameters(), *(s["momentum"] for s in optimizer.state.values()
+                                       if "momentum" in s)]  # fmt: skip
+
+    assert all(map(torch.equal, run(True), run(False)))
+
+
+def test_mamba_blocks_are_measured_apart():
+    cfg = shapes.config("MM")
+    model = LM(cfg)
+    optimizer = Teon(targets=("mamba.xBC",)).build(model)
+    assert optimizer.metrics() == {}
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    found = optimizer.metrics()
+    assert set(found) == {
+        f"teon_cos_{side}/in_proj/{b}" for side in ("left", "right") for b in "xbc"
+    }
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+def test_a_run_logs_it(tmp_path):
+    shards, tokenizer = tiny_run.shards(tmp_path)
+    model = {**tiny_run.HYBRID, "pattern": "M*-*"}
+    cfg = tiny_run.pretrain_config(model=model, steps=2, optimizer={"kind": "teon", "lr": 0.01})
+    done = pretrain(cfg, shards, tokenizer, tmp_path / "base", mix=tiny_run.MIX)
+    rows = read_metrics(done.path)
+    assert all(0 <= row["teon_cos_right/q_proj"] <= 1 for row in rows)

@@ -25,7 +25,7 @@ from yaongi.evals.task import Score, Subject, Task, ratio_interval
 from yaongi.evals.xz import xz_bpb
 from yaongi.model.lm import LM
 from yaongi.ops.cross_entropy import linear_cross_entropy
-from yaongi.text.tokenizer import Tokenizer
+from yaongi.text.foreign import AnyTokenizer
 
 ShardsLike = Artifact | str | Path
 Probe = Callable[[LM], float]
@@ -139,7 +139,7 @@ def measure(
     targets = 0
     batches = eval_batches(shards.artifact, domain, batch_rows, seq_len, max_tokens)
     for batch in batches:
-        for row_bits, row_bytes, row_targets in _rows(model, batch, shards.token_bytes):
+        for row_bits, row_bytes, row_targets in _rows(model, batch, shards):
             if row_targets:  # not: bytes; the end of a turn costs bits and has no bytes
                 bits.append(row_bits)
                 sizes.append(row_bytes)
@@ -148,7 +148,7 @@ def measure(
 
 
 @torch.no_grad()
-def _rows(model: LM, batch: Batch, token_bytes: np.ndarray) -> Iterator[tuple[float, float, int]]:
+def _rows(model: LM, batch: Batch, shards: Shards) -> Iterator[tuple[float, float, int]]:
     """(bits, bytes, targets) of each row."""
     ids, targets, weights, docs = (
         torch.from_numpy(np.ascontiguousarray(a)).to(model.device)
@@ -162,12 +162,14 @@ def _rows(model: LM, batch: Batch, token_bytes: np.ndarray) -> Iterator[tuple[fl
         ]
     )
     counted = batch.weights > 0
-    sizes = (token_bytes[batch.targets] * counted).sum(1)
+    token_bytes = shards.token_bytes[batch.targets].astype(np.int64)
+    token_bytes -= shards.lead_bytes * (batch.ids == shards.eot_id)  # the first token of a text
+    sizes = (token_bytes * counted).sum(1)
     for nat, size, n in zip(nats.tolist(), sizes.tolist(), counted.sum(1).tolist(), strict=True):
         yield nat / math.log(2), float(size), n
 
 
-def _check_tokenizer(tokenizer: Tokenizer, shards: Shards) -> None:
+def _check_tokenizer(tokenizer: AnyTokenizer, shards: Shards) -> None:
     """Compare the bytes of every token: a model without ancestry has no hash to compare."""
     sizes = [len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)]
     if sizes != shards.token_bytes.tolist():

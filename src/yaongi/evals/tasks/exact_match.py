@@ -20,9 +20,9 @@ from yaongi.data.recognise import BrokenRow
 from yaongi.data.sources.formats import Opened, reader_of
 from yaongi.evals.task import Score, Subject, Task, chance, majority, wilson
 from yaongi.infer.generate import generate_greedy
-from yaongi.text.chat import Message, encode_chat, validate
+from yaongi.text.chat import Message, validate
+from yaongi.text.foreign import AnyTokenizer
 from yaongi.text.normalize import nfc
-from yaongi.text.tokenizer import Tokenizer
 
 SAMPLES = 3
 
@@ -42,12 +42,11 @@ class Item:
     prompt: str | Sequence[Message]
     answers: tuple[str, ...]
 
-    def ids(self, tokenizer: Tokenizer) -> list[int]:
-        """What the model reads, from ``<|endoftext|>`` on."""
+    def ids(self, tokenizer: AnyTokenizer) -> list[int]:
+        """What the model reads, as ``generate`` and ``chat`` would give it."""
         if isinstance(self.prompt, str):
-            return [tokenizer.eot_id, *tokenizer.encode(self.prompt)]
-        found, _ = encode_chat(tokenizer, self.prompt, generation_prompt=True)
-        return [tokenizer.eot_id, *found]
+            return tokenizer.text_ids(self.prompt)
+        return tokenizer.chat_ids(self.prompt)
 
     @property
     def question(self) -> str:

@@ -46,7 +46,7 @@ def export_gguf(
             ``gguf`` is missing.
         ConfigError: an unknown format, a row it cannot divide, an unknown context length.
         ArtifactError: ``model`` is no model folder, or ``out`` exists.
-        TokenizerError: no tokenizer, or not one of ours.
+        TokenizerError: no tokenizer, or a foreign one that llama.cpp cannot run.
         NumericsError: a weight is not finite, or too large for f16.
         StorageError: the disk refused; nothing half-written is kept.
     """

@@ -34,7 +34,12 @@ class Conv1d(Protocol):
 CONV1D: Op[Conv1d] = Op(
     "conv1d",
     [
-        Backend("causal_conv1d", conv1d_causal_conv1d, all_of(cuda_from(7, 5), CONV.missing)),
+        Backend(
+            "causal_conv1d",
+            conv1d_causal_conv1d,
+            all_of(cuda_from(7, 5), CONV.missing),
+            measured=False,
+        ),
         Backend("channels_last", conv1d_channels_last, only("cpu")),
         Backend("taps", conv1d_taps, anywhere),
         Backend("reference", conv1d_reference, anywhere),

@@ -41,7 +41,7 @@ EXPERTS: Op[Experts] = Op(
     "experts",
     [
         Backend("sorted", experts_sorted, anywhere),
-        Backend("grouped", experts_grouped, cuda_from(8)),
+        Backend("grouped", experts_grouped, cuda_from(8), measured=False),
         Backend("reference", experts_reference, anywhere),
     ],
 )

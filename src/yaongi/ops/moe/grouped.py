@@ -1,8 +1,8 @@
 """The experts through PyTorch's grouped matrix product: one kernel for all experts.
 
-For GPUs with bfloat16 tensor cores. Offered by name only, after ``sorted``, until it is measured
-on one; on CPUs PyTorch runs it as a loop, which the tests use to check it. Like ``sorted``, it
-undoes gathers by the inverse permutation: no scattered adds, so every run sums in one order.
+For GPUs with bfloat16 tensor cores. Offered by name only until it is measured on one; on CPUs
+PyTorch runs it as a loop, which the tests use to check it. Like ``sorted``, it undoes gathers by
+the inverse permutation: no scattered adds, so every run sums in one order.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A plug-in is such a class in any module: ``optimizer: {kind: "my_module:Lion", lr: 1e-4}``. The
 loop only needs ``param_groups`` with an ``lr`` and a ``state_dict`` of tensors and numbers; before
 each step it writes into every group ``lr`` and ``warmup``, which rises from 0 to 1 with the
-schedule's warmup.
+schedule's warmup. With ``metrics() -> {name: number}`` it also has numbers logged.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -30,6 +30,20 @@ def build_optimizer(cfg: OptimizerConfig, model: nn.Module) -> torch.optim.Optim
     for group in optimizer.param_groups:
         group["params"] = [p for p in group["params"] if id(p) not in ours]
     return Together([optimizer, RowwiseAdam(tables, lr=TABLE_LR * cfg.lr)])
+
+
+def optimizer_metrics(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """What an optimizer has to say at a logged step: its ``metrics()``, where it has them."""
+    parts = optimizer.parts if isinstance(optimizer, Together) else [optimizer]
+    tellers = [part.metrics for part in parts if isinstance(part, Telling)]
+    return {name: value for metrics in tellers for name, value in metrics().items()}
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """An optimizer with numbers of its own to log."""
+
+    def metrics(self) -> dict[str, float]: ...
 
 
 class Together(torch.optim.Optimizer):

@@ -7,13 +7,16 @@ with K, V with V (arXiv:2601.23261, which finds K = 2 best). Everything else is 
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from yaongi.core.errors import ConfigError
 from yaongi.model.lm import LM, LMConfig
@@ -27,6 +30,11 @@ PROJECTIONS: dict[Target, tuple[str, ...]] = {
     "mamba.xBC": ("in_proj.weight/x", "in_proj.weight/b", "in_proj.weight/c"),
 }
 """Which blocks of a layer each target stacks, every one with its own kind only."""
+
+POWER_STEPS = 20
+"""Two products of a matrix with a vector each: next to a step of training nothing."""
+
+TINY = torch.finfo(torch.float32).tiny
 
 
 class Teon(Muon):
@@ -104,10 +112,53 @@ class TeonOptimizer(MuonOptimizer):
             joined.setdefault(self.partners.get(block.name, block.name), []).append(block)
         return list(joined.values())
 
+    @torch.no_grad()
+    def metrics(self) -> dict[str, float]:
+        """How well the stacked momenta fit each other: what joining them relies on.
+
+        Per projection the mean |cosine| between the first singular vectors of neighbours in a
+        stack: ``teon_cos_right/q_proj`` of the right ones (in R^n, the inputs), of which the paper
+        says that they align in Q, K and V, and ``teon_cos_left/q_proj`` of the left ones (in R^m):
+        where those are equal, the joint matrix has one direction for both layers. Chance is about
+        sqrt(2 / (pi n)). Reads the momenta and changes nothing; empty before the first step.
+        """
+        tops: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for p, member in ((p, self.layout[id(p)]) for g in self.param_groups for p in g["params"]):
+            for name, rows in member.blocks.items():
+                first = self.partners.get(block_name(member, name))
+                momentum = self.state.get(p, {}).get("momentum")
+                if first is not None and momentum is not None:
+                    tops.setdefault(first, []).append(top_singular_vectors(momentum[rows]))
+        found: dict[str, list[float]] = {}
+        for first, vectors in tops.items():
+            kind = first.partition(".mixer.")[2].replace(".weight", "")
+            for one, other in itertools.pairwise(vectors):
+                for side, a, b in zip(("left", "right"), one, other, strict=True):
+                    found.setdefault(f"teon_cos_{side}/{kind}", []).append(float((a @ b).abs()))
+        return {name: statistics.fmean(values) for name, values in found.items()}
+
     def scale(self, m: int, n: int, k: int) -> float:
         # match_rms counts all k n columns: joint orthogonalisation makes each slice's entries
         # smaller, by sqrt(k) where m <= n, which the paper's scale leaves so
         return math.sqrt(m / n) if self.paper else super().scale(m, n, k)
+
+
+def top_singular_vectors(matrix: Tensor, steps: int = POWER_STEPS) -> tuple[Tensor, Tensor]:
+    """(left (m,), right (n,)) of the largest singular value, by power iteration on ``M'M``.
+
+    Args:
+        matrix: (m, n); of zeros the vectors are zeros.
+        steps: the rest of the second vector shrinks by (s2 / s1)^2 in each; where both values
+            are nearly equal the first vector is as much a matter of chance as in the matrix.
+    """
+    m = matrix.float()
+    m = m / m.abs().amax().clamp_min(TINY)  # the squares of momenta would vanish
+    # a generator of its own: measuring must not move the numbers that training draws
+    start = torch.randn(m.shape[1], generator=torch.Generator().manual_seed(0))
+    right = functional.normalize(start.to(m.device), dim=0)
+    for _ in range(steps):
+        right = functional.normalize(m.mT @ (m @ right), dim=0)
+    return functional.normalize(m @ right, dim=0), right
 
 
 def _stacked(found: Sequence[Member], projections: Sequence[str], size: int) -> dict[str, str]:
