@@ -225,7 +225,11 @@ def account(rng: Random) -> tuple[str, str]:
 def email(rng: Random) -> str:
     """An address at a provider or a company."""
     local = pick(rng, "minsu jiyoung haneul contact star.light k_dev sooah jh-park info help")
-    host = pick(rng, "naver.com gmail.com daum.net hanmail.net nate.com kakao.com hanbit.co.kr snu.ac.kr korea.kr nuri.io")  # fmt: skip
+    host = pick(
+        rng,
+        "naver.com gmail.com daum.net hanmail.net nate.com kakao.com hanbit.co.kr snu.ac.kr "
+        "korea.kr nuri.io",
+    )
     at = rng.choice(("@",) * 20 + ("＠", " [at] ", "골뱅이"))
     return f"{local}{rng.choice(('', digits(rng, 2), digits(rng, 4)))}{at}{host}"
 

@@ -6,8 +6,8 @@ import re
 
 REACH = 30  # characters before a number in which its name may stand
 BANKS = (
-    "국민|KB|신한|우리|하나|농협|NH|기업|IBK|카카오|카뱅|토스|케이|제일|SC|씨티|산업|KDB|대구|iM|부산|"
-    "광주|전북|경남|제주|수협|신협|새마을|우체국|저축"
+    "국민|KB|신한|우리|하나|농협|NH|기업|IBK|카카오|카뱅|토스|케이|제일|SC|씨티|산업|KDB|대구|iM|"
+    "부산|광주|전북|경남|제주|수협|신협|새마을|우체국|저축"
 )
 # Our own placeholders are no context: scrubbed text would name what follows it.
 _NAMES = {
@@ -19,12 +19,15 @@ _NAMES = {
     "passport": r"여권|사증|\bpassport",
     "driver_license": r"면허|\blicen[sc]e",
     "card": r"카드|법카|유효기간|결제|(?<!\[)\b(?:card|visa|master|amex)",
-    "account": rf"계좌|입금|송금|이체|예금주|통장|후원|환불|회비|은행|뱅크|금고|(?:{BANKS})(?:은행|뱅크)?\s?[:/]?\s?$"
+    "account": r"계좌|입금|송금|이체|예금주|통장|후원|환불|회비|은행|뱅크|금고"
+    rf"|(?:{BANKS})(?:은행|뱅크)?\s?[:/]?\s?$"
     r"|(?<!\[)\b(?:account|bank)\b",
-    "ip": r"아이피|접속|서버|차단|해킹|호스트|(?<!\[)\b(?:ip|ipv[46]|host|server|dns|ping|ssh|from|address)\b",
+    "ip": r"아이피|접속|서버|차단|해킹|호스트"
+    r"|(?<!\[)\b(?:ip|ipv[46]|host|server|dns|ping|ssh|from|address)\b",
     "address": r"주소|소재지|거주|배송지|본점|본사|위치|등록기준지|본적",
 }
 _NAMED = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in _NAMES.items()), re.I)
+_WORDS = re.compile("[가-힣A-Za-z☎☏]")
 _AFTER = re.compile(rf"^[\s)(/,]*(?:예금주|(?:{BANKS})(?:은행|뱅크|금고)?)", re.I)
 # A number that is called something else: 주문번호, 모델명, ORD-, version.
 _OTHER = re.compile(
@@ -41,6 +44,8 @@ _OTHER = re.compile(
 def names_before(text: str, start: int) -> dict[str, int]:
     """Kinds named before ``start``, each with its distance: a later name is nearer."""
     window = text[max(0, start - REACH) : start]
+    if not _WORDS.search(window):  # tables of numbers
+        return {}
     return {str(m.lastgroup): len(window) - m.end() for m in _NAMED.finditer(window)}
 
 

@@ -19,9 +19,10 @@ from yaongi.data.pii.context import bank_after, called_other, names_before
 # second. Groups are possessive: no digit is tried twice.
 _RUN = re.compile(r"[0-9](?<![0-9][0-9])(?:[-. ()]{0,3}+[0-9]){7,}+")
 _GROUP = re.compile(r"[0-9]+")
-_NOT_BEFORE = re.compile(r"[A-Za-z0-9_.\\%^*$#-]$|[0-9][,:/]$|[A-Za-z0-9]/$")
-_NOT_AFTER = re.compile(r"[A-Za-z0-9_%^*]|[-.,:/]+[A-Za-z0-9]")
-_COUNTED = re.compile(r" ?[원명개년억만천건점위표대%℃]")  # an amount, not a number of someone
+_NOT_BEFORE = re.compile(r"[A-Za-z0-9_.\\%^*$#-]$")
+_NOT_AFTER = re.compile(r"[A-Za-z0-9_%^*]|[-./]+[A-Za-z0-9]")
+_AMOUNT_BEFORE = re.compile(r"[0-9][,:]$|[A-Za-z0-9]/$")  # of digits without a separator
+_AMOUNT_AFTER = re.compile(r" ?[원명개년억만천건점위표대%℃]| ?달러|[,:][0-9]{2,3}(?![0-9])")
 
 
 class Number(NamedTuple):
@@ -90,14 +91,16 @@ def _number(text: str, groups: Sequence[re.Match[str]], gaps: Sequence[str]) -> 
 
 def _judge(number: Number, rules: Sequence[tuple[str, Rule]]) -> Iterator[Candidate]:
     text, start, end = number.text, number.start, number.end
+    before = text[max(0, start - 2) : start]
     if region := _REGION_BEFORE.search(text[max(0, start - 5) : start]):
         yield from _licence_of_region(number, len(region[0]))
-    if _NOT_AFTER.match(text, end) or (not number.separators and _COUNTED.match(text, end)):
+    if _NOT_BEFORE.search(before) or _NOT_AFTER.match(text, end):
         return
-    if _NOT_BEFORE.search(text[max(0, start - 2) : start]) or called_other(text, start):
+    bare = not number.separators
+    if bare and (_AMOUNT_BEFORE.search(before) or _AMOUNT_AFTER.match(text, end)):
         return
     for kind, rule in rules:
-        if certainty := rule(number):
+        if (certainty := rule(number)) and not called_other(text, start):
             yield Candidate(kind, _opened(number) if kind == "phone" else start, end, certainty)
 
 
@@ -128,11 +131,11 @@ def _rrn(number: Number) -> Certainty:
 def _corporate_no(number: Number) -> Certainty:
     """A corporation's number: register office, kind of corporation, serial, check digit."""
     digits = number.digits
-    if not _CORPORATE.match(digits) or not check.corporate_checks(digits):
+    if number.joint not in ("-", "") or not check.corporate_checks(digits):
         return Certainty.NO
-    if "corporate_no" in number.names():
+    if "corporate_no" in number.names() and _CORPORATE.match(digits):
         return Certainty.NAMED
-    return Certainty.CHECKED if number.joint == "-" else Certainty.NO
+    return Certainty.CHECKED if _COMMON_CORPORATE.match(digits) else Certainty.NO
 
 
 def _business_no(number: Number) -> Certainty:
@@ -176,12 +179,13 @@ def _account(number: Number) -> Certainty:
 def _phone(number: Number) -> Certainty:
     """A number of the Korean plan: mobile, area, internet, toll-free, personal, service."""
     national, abroad = _national(number)
-    named = "phone" in number.names()
-    joint = number._replace(separators=national.separators).joint
     spelled = "-".join(national.groups)
-    if joint is None or not _PHONE.fullmatch(spelled):
+    if not _PHONE.fullmatch(spelled):
         return Certainty.NO
-    if named:
+    joint = number._replace(separators=national.separators).joint
+    if joint is None:
+        return Certainty.NO
+    if "phone" in number.names():
         return Certainty.NAMED
     if abroad or _MOBILE.match(spelled):
         return Certainty.CHECKED
@@ -235,6 +239,7 @@ def _around(number: Number) -> str:
 _SEPARATORS = {"-": "-", " - ": "-", "- ": "-", " -": "-", ".": ".", " ": " "}
 _SEPARATORS |= {")": ")", ") ": ")", ")-": ")", " (": " ", "(": " "}
 _CORPORATE = re.compile(r"(?:1[1-9]|2[0-4])[0-9]{2}(?:1[1-5]|2[1-9]|[3-8][0-9])")
+_COMMON_CORPORATE = re.compile(r"(?:1[1-9]|2[0-4])[0-9]{2}(?:1[145]|2[12])")  # companies, societies
 _DATED = re.compile(r"20[0-3][0-9](?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01])")
 _DIGIT_NEAR = re.compile(r"[0-9]")
 _MOBILE = re.compile(r"010-?[0-9]{4}-?[0-9]{4}$")
@@ -280,11 +285,13 @@ _MOST_GROUPS = max(map(len, _RULES))
 # --- numbers with letters or stars in them ------------------------------------------------------
 
 _REGION_BEFORE = re.compile(
-    r"(?:서울|부산|경기(?:남부|북부)?|강원|충북|충남|전북|전남|경북|경남|제주|대구|인천|광주|대전|울산)[ -]?$"
+    r"(?:서울|부산|경기(?:남부|북부)?|강원|충북|충남|전북|전남|경북|경남|제주|대구|인천|광주|대전|울산)"
+    r"[ -]?$"
 )
 _MASK = r"[*●○■xX•#]"
 _MASKED_RRN = re.compile(
-    rf"[0-9](?<![0-9][0-9])[0-9]{{5}} ?- ?(?=[0-9]{{0,6}}+{_MASK})(?:[1-8]|{_MASK})(?:[0-9]|{_MASK}){{6}}"
+    r"[0-9](?<![0-9][0-9])[0-9]{5} ?- ?"
+    rf"(?=[0-9]{{0,6}}+{_MASK})(?:[1-8]|{_MASK})(?:[0-9]|{_MASK}){{6}}"
 )
 _PASSPORT = re.compile(r"[MSms][0-9]{3}(?:[0-9]{5}|[A-Za-z][0-9]{4})(?![0-9A-Za-z_-])")
 
@@ -301,9 +308,9 @@ def _masked_rrns(text: str) -> Iterator[Candidate]:
     """901231-1******: date of birth and sex are personal still."""
     for m in _MASKED_RRN.finditer(text):
         century = m[0][-7] if m[0][-7].isdigit() else "1"
-        if check.birth_date(m[0][:6] + century) or check.birth_date(m[0][:6] + "3"):
-            if not _NOT_BEFORE.search(text[max(0, m.start() - 2) : m.start()]):
-                yield Candidate("rrn", m.start(), m.end(), Certainty.CHECKED)
+        born = check.birth_date(m[0][:6] + century) or check.birth_date(m[0][:6] + "3")
+        if born and not _NOT_BEFORE.search(text[max(0, m.start() - 2) : m.start()]):
+            yield Candidate("rrn", m.start(), m.end(), Certainty.CHECKED)
 
 
 def _passports(text: str) -> Iterator[Candidate]:
