@@ -52,16 +52,17 @@ def _emails(text: str) -> Iterator[Candidate]:
 
 # --- IP ------------------------------------------------------------------------------------------
 
-_IPV4 = re.compile(r"[0-9](?<![0-9.][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9]|\.[0-9])")
+_IPV4 = re.compile(r"[0-9](?<![0-9.][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9]|\.[0-9A-Za-z])")
 _IPV6 = re.compile(
     r"[23][0-9A-Fa-f]{3}(?<![0-9A-Za-z:.][0-9A-Fa-f]{4}):[0-9A-Fa-f:]{3,41}(?![0-9A-Za-z:])"
 )
-_PART_OF_NAME = re.compile(r"[A-Za-z_-]$")
+_PART_OF_NAME = re.compile(r"[A-Za-z_-]$|[=~<>!]=$")
 _VERSION = re.compile(
     r"(?:\bv|ver(?:sion)?|버전|판올림|펌웨어|firmware|build|빌드|릴리스|release|업데이트|§|섹션|section|[장절])[^0-9\n]{0,6}$",
     re.I,
 )
-_SECTION_LIKE = 32  # 1.2.3.4 is a section or a version unless it is called an address
+_SMALL = 32  # 11.5.1.2 is a section or a version unless it is called an address
+_CLOSE = 8  # characters between a small address and what calls it so
 
 
 def _ips(text: str) -> Iterator[Candidate]:
@@ -69,10 +70,11 @@ def _ips(text: str) -> Iterator[Candidate]:
         before = text[max(0, m.start() - 20) : m.start()]
         if _PART_OF_NAME.search(before) or _VERSION.search(before) or not _is_public(m[0]):
             continue
-        named = "ip" in names_before(text, m.start())
-        if named:
+        large = sum(int(part) >= _SMALL for part in m[0].split("."))
+        named = names_before(text, m.start()).get("ip")
+        if named is not None and (large or named <= _CLOSE):
             yield Candidate("ip", m.start(), m.end(), Certainty.NAMED)
-        elif max(map(int, m[0].split("."))) >= _SECTION_LIKE and not called_other(text, m.start()):
+        elif large > 1 and not called_other(text, m.start()):
             yield Candidate("ip", m.start(), m.end(), Certainty.CHECKED)
     for m in _IPV6.finditer(text):
         address = m[0] if "::" in m[0] else ":".join(m[0].split(":")[:8])  # a port may follow
@@ -93,9 +95,9 @@ def _is_public(address: str) -> bool:
 
 # Written out and not in any case: an alternation of literals is scanned four times faster.
 _APP = (
-    "카카오톡|카톡|텔레그램|텔레그렘|텔레|인스타그램|인스타|위챗|라인|디스코드|kakaotalk|kakao talk|kakao|"
-    "KakaoTalk|Kakaotalk|Kakao|KAKAO|telegram|Telegram|TELEGRAM|instagram|Instagram|insta|Insta|"
-    "wechat|WeChat|Wechat|line|Line|LINE"
+    "카카오톡|카톡|텔레그램|텔레그렘|텔레|인스타그램|인스타|위챗|라인|디스코드"
+    "|(?:kakaotalk|kakao talk|kakao|KakaoTalk|Kakaotalk|Kakao|KAKAO|telegram|Telegram|TELEGRAM"
+    "|instagram|Instagram|insta|Insta|wechat|WeChat|Wechat|line|Line|LINE)(?![A-Za-z0-9_.])"
 )
 _ID_WORD = r"아이디|계정|친추|친구 ?추가|추가|검색|문의|상담|ID\b|[Ii]d\b"
 _HANDLE = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{1,28}[A-Za-z0-9_])"

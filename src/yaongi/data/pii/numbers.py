@@ -20,7 +20,7 @@ from yaongi.data.pii.context import bank_after, called_other, names_before
 _RUN = re.compile(r"[0-9](?<![0-9][0-9])(?:[-. ()]{0,3}+[0-9]){7,}+")
 _GROUP = re.compile(r"[0-9]+")
 _NOT_BEFORE = re.compile(r"[A-Za-z0-9_.\\%^*$#-]$")
-_NOT_AFTER = re.compile(r"[A-Za-z0-9_%^*]|[-./]+[A-Za-z0-9]")
+_NOT_AFTER = re.compile(r"[A-Za-z0-9_%^*]|[-.]+[A-Za-z0-9]| ?=")
 _AMOUNT_BEFORE = re.compile(r"[0-9][,:]$|[A-Za-z0-9]/$")  # of digits without a separator
 _AMOUNT_AFTER = re.compile(r" ?[원명개년억만천건점위표대%℃]| ?달러|[,:][0-9]{2,3}(?![0-9])")
 
@@ -32,7 +32,7 @@ class Number(NamedTuple):
     start: int
     end: int
     groups: tuple[str, ...]
-    separators: str  # one of "- .)" per gap
+    separators: str  # one of "-~ .)" per gap; ~ is a dash between spaces
 
     @property
     def digits(self) -> str:
@@ -125,7 +125,7 @@ def _rrn(number: Number) -> Certainty:
     if check.rrn_checks(digits):
         return Certainty.CHECKED
     is_random = born >= check.RANDOM_SINCE or check.is_foreigner(digits)
-    return Certainty.SHAPE if joint == "-" and is_random else Certainty.NO
+    return Certainty.SHAPE if joint in ("-", "~") and is_random else Certainty.NO
 
 
 def _corporate_no(number: Number) -> Certainty:
@@ -187,6 +187,8 @@ def _phone(number: Number) -> Certainty:
         return Certainty.NO
     if "phone" in number.names():
         return Certainty.NAMED
+    if joint == "~":  # a subtraction
+        return Certainty.NO
     if abroad or _MOBILE.match(spelled):
         return Certainty.CHECKED
     if not joint or (len(national.groups) == 2 and (joint != "-" or _is_years(spelled))):
@@ -236,7 +238,7 @@ def _around(number: Number) -> str:
     return f"{before}|{number.text[number.end : number.end + 2]}"
 
 
-_SEPARATORS = {"-": "-", " - ": "-", "- ": "-", " -": "-", ".": ".", " ": " "}
+_SEPARATORS = {"-": "-", " - ": "~", "- ": "-", " -": "-", ".": ".", " ": " "}
 _SEPARATORS |= {")": ")", ") ": ")", ")-": ")", " (": " ", "(": " "}
 _CORPORATE = re.compile(r"(?:1[1-9]|2[0-4])[0-9]{2}(?:1[1-5]|2[1-9]|[3-8][0-9])")
 _COMMON_CORPORATE = re.compile(r"(?:1[1-9]|2[0-4])[0-9]{2}(?:1[145]|2[12])")  # companies, societies
