@@ -26,7 +26,7 @@ from pii_cases import KINDS, Case, cases
 from yaongi.core.artifact import git_commit, machine
 from yaongi.core.config import data_root
 from yaongi.core.files import write_json
-from yaongi.data.pii import find, scrub
+from yaongi.data.pii import Finding, find, scrub
 from yaongi.data.sources import Reading
 from yaongi.data.sources.files import FilesSource
 from yaongi.evals.report import grid
@@ -119,10 +119,20 @@ def real_text(root: Path, look: int) -> dict[str, Any]:
     findings = [(text, f) for text in texts for f in find(text)]
     counts = Counter(f.kind for _, f in findings)
     print(f"{size / 1e6:.1f} MB, {speed:.1f} MB/s of user time, {dict(counts.most_common())}")
-    for text, (kind, a, b) in Random(0).sample(findings, min(look, len(findings))):
+    show_some(findings, look)
+    return {"bytes": size, "findings": dict(counts), "scrub_mb_per_s": round(speed, 2)}
+
+
+def show_some(findings: list[tuple[str, Finding]], most: int) -> None:
+    """Up to ``most`` findings in their surroundings, the kinds in turn, as most are e-mails."""
+    Random(0).shuffle(findings)
+    turn, seen = [], Counter()
+    for text, found in findings:
+        turn.append((seen[found.kind], len(turn), text, found))
+        seen[found.kind] += 1
+    for _, _, text, (kind, a, b) in sorted(turn)[:most]:
         around = text[max(0, a - 40) : a] + "⟦" + text[a:b] + "⟧" + text[b : b + 30]
         print(f"{kind}: {json.dumps(around, ensure_ascii=False)}")
-    return {"bytes": size, "findings": dict(counts), "scrub_mb_per_s": round(speed, 2)}
 
 
 def user_seconds() -> float:

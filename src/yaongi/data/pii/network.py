@@ -54,14 +54,15 @@ def _emails(text: str) -> Iterator[Candidate]:
 
 _IPV4 = re.compile(r"[0-9](?<![0-9.][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9]|\.[0-9A-Za-z])")
 _IPV6 = re.compile(
-    r"[23][0-9A-Fa-f]{3}(?<![0-9A-Za-z:.][0-9A-Fa-f]{4}):[0-9A-Fa-f:]{3,41}(?![0-9A-Za-z:])"
+    r"[23][0-9A-Fa-f]{3}(?<![0-9A-Za-z:.][0-9A-Fa-f]{4}):[0-9A-Fa-f:]{3,40}[0-9A-Fa-f](?![0-9A-Za-z])"
 )
 _PART_OF_NAME = re.compile(r"[A-Za-z_-]$|[=~<>!]=$")
 _VERSION = re.compile(
     r"(?:\bv|ver(?:sion)?|버전|판올림|펌웨어|firmware|build|빌드|릴리스|release|업데이트|§|섹션|section|[장절])[^0-9\n]{0,6}$",
     re.I,
 )
-_SMALL = 32  # 11.5.1.2 is a section or a version unless it is called an address
+# 11.5.1.2 is a section or a version, unless it is called an address.
+_SMALL, _LARGE = 32, 100
 _CLOSE = 8  # characters between a small address and what calls it so
 
 
@@ -70,7 +71,7 @@ def _ips(text: str) -> Iterator[Candidate]:
         before = text[max(0, m.start() - 20) : m.start()]
         if _PART_OF_NAME.search(before) or _VERSION.search(before) or not _is_public(m[0]):
             continue
-        large = sum(int(part) >= _SMALL for part in m[0].split("."))
+        large = sum((n >= _SMALL) + (n >= _LARGE) for n in map(int, m[0].split(".")))
         named = names_before(text, m.start()).get("ip")
         if named is not None and (large or named <= _CLOSE):
             yield Candidate("ip", m.start(), m.end(), Certainty.NAMED)
