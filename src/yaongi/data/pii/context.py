@@ -12,8 +12,8 @@ BANKS = (
 # Our own placeholders are no context: scrubbed text would name what follows it.
 _NAMES = {
     "rrn": r"주민|민증|외국인|거소|\brrn\b|\bresident registration",
-    "phone": r"전화|연락|휴대|핸드폰|[집폰]\s?번호|팩스|문의|상담|고객센터|대표번호|문자|예약|신고|내선|☎|☏"
-    r"|\b(?:tel|fax|phone|mobile|cell|hp|h\.p|call)\b",
+    "phone": r"전화|연락|휴대|핸드폰|[집폰]\s?번호|팩스|문의|상담|고객센터|대표번호|문자|예약"
+    r"|신고|내선|☎|☏|\b(?:tel|fax|phone|mobile|cell|hp|h\.p|call)\b",
     "business_no": r"사업자|등록\s?번호|고유번호|공급[자받]|세금계산서|지출증빙|\bbusiness|\bbiz",
     "corporate_no": r"법인|등기|등록번호|\bcorp",
     "passport": r"여권|사증|\bpassport",

@@ -73,7 +73,8 @@ def _ips(text: str) -> Iterator[Candidate]:
             continue
         large = sum((n >= _SMALL) + (n >= _LARGE) for n in map(int, m[0].split(".")))
         named = names_before(text, m.start()).get("ip")
-        if named is not None and (large or named <= _CLOSE):
+        close = named is not None and named <= _CLOSE and not before.endswith("\n")
+        if close or (named is not None and large):
             yield Candidate("ip", m.start(), m.end(), Certainty.NAMED)
         elif large > 1 and not called_other(text, m.start()):
             yield Candidate("ip", m.start(), m.end(), Certainty.CHECKED)
@@ -110,6 +111,7 @@ _PROFILE = re.compile(
     rf"(?:t\.me|instagram\.com|open\.kakao\.com/o|line\.me/ti/p/~)/(?P<id>{_HANDLE})"
 )
 _NO_HANDLES = frozenset(("p", "reel", "reels", "explore", "joinchat", "share", "accounts"))
+_INSIDE_WORD = re.compile(r"[A-Za-z0-9_-]")
 _PERSONAL = re.compile(r"[A-Za-z].*[0-9_]|[0-9_].*[A-Za-z]")
 
 
@@ -123,9 +125,13 @@ def _messengers(text: str) -> Iterator[Candidate]:
     for m in _MESSENGER.finditer(text):
         called = m["named"] or "@" in m["mark"]
         vague = m[0][:4].lower() == "line" or m[0].startswith("라인")
+        before = text[max(0, m.start() - 1) : m.start()]
+        if _INSIDE_WORD.match(before) or (vague and before.isalpha()):  # inline, 온라인
+            continue
         chosen = _PERSONAL.search(m["id"]) and (called or not vague)
         if chosen or "@" in m["mark"]:
             yield Candidate("messenger", m.start("id"), m.end("id"), Certainty.NAMED)
     for m in _PROFILE.finditer(text):
-        if m["id"].lower() not in _NO_HANDLES:
+        host_goes_on = m.start() > 0 and m[0][0] == "t" and _INSIDE_WORD.match(text, m.start() - 1)
+        if not host_goes_on and m["id"].lower() not in _NO_HANDLES:
             yield Candidate("messenger", m.start("id"), m.end("id"), Certainty.NAMED)
