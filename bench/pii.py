@@ -38,7 +38,7 @@ EACH, LOOK_ALIKES = 400, 1600
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description="Precision, recall and speed.")
     parser.add_argument("--split", choices=["tune", "test"], default="test")
     parser.add_argument("--failures", action="store_true", help="print them (tune only)")
     parser.add_argument("--look", type=int, default=0, help="print so many findings of real text")
@@ -98,7 +98,7 @@ def row(kind: str, score: dict[str, Any]) -> list[str]:
 def show_failures(suite: list[Case]) -> None:
     """Each wrong sentence, with what was missed and what was wrongly found."""
     for case in suite:
-        labels, findings = set(case.labels), set(map(tuple, find(case.text)))
+        labels, findings = set(case.labels), {(f.kind, f.start, f.end) for f in find(case.text)}
         for sign, items in (("missed", labels - findings), ("wrong", findings - labels)):
             for kind, start, end in sorted(items):
                 print(f"{sign} {kind} {case.text[start:end]!r} in {case.text!r}")
