@@ -30,8 +30,7 @@ class Boilerplate(Filter):
     def clean(self, text: str) -> Cleaned:
         cut: Counter[str] = Counter()
         if _phrases().byline_hint.search(text):
-            lines = ((line, _without_byline(line, cut)) for line in text.split("\n"))
-            text = "\n".join(rest for line, rest in lines if rest or not line)
+            text = "\n".join(_without_byline(line, cut) for line in text.split("\n"))
         result = drop_lines(text, self._reason)
         result.changed += cut
         return result
@@ -57,8 +56,8 @@ def _without_byline(line: str, cut: Counter[str]) -> str:
     if found := _phrases().lead.match(shorter):
         shorter = shorter[found.end() :]
     if found := _phrases().tail.search(shorter, max(0, len(shorter) - _NEAR_END)):
-        shorter = shorter[: found.start()].rstrip()
-    if shorter == line:
+        shorter = shorter[: found.start()].rstrip(" /=·▶")
+    if shorter == line or not shorter:  # a line of nothing else is judged as a whole
         return line
     cut["byline"] += 1
     return _without_byline(shorter, cut)

@@ -22,7 +22,7 @@ class Shape(Filter):
     """Limits for every document; ``min_hangul`` is for corpora that are Korean only.
 
     Args:
-        min_chars: shorter documents are dropped.
+        min_chars: shorter documents are dropped; spaces are not counted.
         max_chars: longer ones too.
         max_symbols: share of characters that are neither letters, digits nor spaces.
         min_hangul: share of letters that are Hangul; 0 admits other languages and code.
@@ -31,7 +31,7 @@ class Shape(Filter):
     """
 
     kind: str = "shape"
-    min_chars: Count = Field(default=50, ge=0)
+    min_chars: Count = Field(default=30, ge=0)
     max_chars: Count = Field(default=1_000_000, ge=1)
     max_symbols: float = Field(default=0.4, ge=0.0, le=1.0)
     min_hangul: float = Field(default=0.0, ge=0.0, le=1.0)

@@ -58,8 +58,8 @@ class _Words(NamedTuple):
 
 @cache
 def _words() -> _Words:
-    lists = {name: set(words) for name, words in word_list("spam.txt").items()}
-    sure, subject, lure = lists["sure"], lists["subject"], lists["lure"]
-    return _Words(
-        any_of(sure | subject | lure), sure | subject, sure | lure, sorted(sure | subject)
-    )
+    lists = word_list("spam.txt")
+    bare = {name: {word.replace(" ", "") for word in words} for name, words in lists.items()}
+    subject, lure = bare["sure"] | bare["subject"], bare["sure"] | bare["lure"]
+    pattern = any_of(word for words in lists.values() for word in words)
+    return _Words(pattern, subject, lure, sorted({*subject, *lists["sure"], *lists["subject"]}))
