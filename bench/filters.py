@@ -24,7 +24,7 @@ from yaongi.data.filters.shape import Shape
 from yaongi.data.recognise import BrokenRow, recognise
 
 ROOT = Path(__file__).parents[1]
-STEPS: dict[str, Filter] = {kind: FILTERS.lookup(kind)() for kind in FILTERS.builtin}
+STEPS: dict[str, Filter] = {kind: FILTERS.lookup(kind)(kind=kind) for kind in FILTERS.builtin}
 STEPS["shape, Korean only"] = Shape(min_hangul=0.25)
 
 

@@ -37,16 +37,19 @@ class Boilerplate(Filter):
 
     def _reason(self, line: str) -> str:
         """Why a line goes, "" when it stays."""
-        if len(line) > _LONGEST:
+        if len(line) > _LONGEST or line.lstrip().startswith(_COMMENT):
             return ""
         left, times = _phrases().any.subn(" ", line)
         total = _written(line)
-        if not times or total - _written(left) < self.min_cover * total:
+        if total - _written(left) < max(1, self.min_cover * total):
+            return ""
+        if times < 2 and not _phrases().alone.search(line):  # 좋아요 may be all somebody wrote
             return ""
         return next(name for name, phrase in _phrases().by_reason.items() if phrase.search(line))
 
 
 _LONGEST = 300  # characters; what is longer is text, or a page without line breaks
+_COMMENT = ("#", "*", "//", "<!--", "--", "%", ";")  # licences of source files stay whole
 _NEAR_END = 200  # characters of a line in which a byline at its end is looked for
 
 
@@ -75,6 +78,7 @@ class _Phrases(NamedTuple):
     tail: re.Pattern[str]
     byline_hint: re.Pattern[str]
     any: re.Pattern[str]
+    alone: re.Pattern[str]
     by_reason: dict[str, re.Pattern[str]]
 
 
@@ -83,10 +87,16 @@ def _phrases() -> _Phrases:
     lists = sections("yaongi.data.filters", "boilerplate.txt")
     lead, tail = lists.pop("at the beginning of a line"), lists.pop("at the end of a line")
     hint = lists.pop("lines with neither of these have no byline")
+    bare = {name: [row.removeprefix(_ALONE) for row in rows] for name, rows in lists.items()}
+    enough = (row.removeprefix(_ALONE) for rows in lists.values() for row in rows if _ALONE in row)
     return _Phrases(
         re.compile(rf"\s*(?:{'|'.join(lead)})\s*"),
         re.compile(rf"(?:{'|'.join(tail)})\s*$"),
         re.compile("|".join(hint)),
-        re.compile("|".join(row for rows in lists.values() for row in rows)),
-        {name: re.compile("|".join(rows)) for name, rows in lists.items()},
+        re.compile("|".join(row for rows in bare.values() for row in rows)),
+        re.compile("|".join(enough)),
+        {name: re.compile("|".join(rows)) for name, rows in bare.items()},
     )
+
+
+_ALONE = "! "

@@ -157,6 +157,7 @@ def _entities(text: str) -> str:
 
 
 _LINE_BREAK = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+_OVERSTRUCK = re.compile(".\b")  # how terminals underline and embolden: _\bN
 _SPACE = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e"
@@ -205,6 +206,7 @@ _REPAIRS = {
     "html entities": _entities,
     "line breaks": lambda text: _LINE_BREAK.sub("\n", text),
     "spaces": lambda text: _SPACE.sub(" ", text),
+    "overstruck characters": lambda text: _OVERSTRUCK.sub("", text),
     "invisible characters": lambda text: _INVISIBLE.sub("", text),
     "half-width jamo": _half_width,
     "nfc": nfc,

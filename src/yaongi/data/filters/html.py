@@ -20,7 +20,6 @@ _TAG = re.compile(
     r"|hr|center|blockquote|section|article|figure|iframe)\b[^<>\n]{0,500}>",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"^\s*(?:```|~~~|import |export |#include|from \w+ import)", re.MULTILINE)
 
 
 class HTML(Filter):
@@ -55,6 +54,8 @@ class HTML(Filter):
         return nfc(main)
 
     def _is_fragment(self, text: str) -> bool:
-        if "<" not in text or _CODE.search(text):
+        """Whether it is nothing but HTML: Markdown with a table or code has lines of its own."""
+        bare = text.strip()
+        if "<" not in bare or len(_TAG.findall(bare)) * 1000 < self.min_tags * len(bare):
             return False
-        return len(_TAG.findall(text)) * 1000 >= self.min_tags * len(text)
+        return "\n" not in bare or bool(_TAG.match(bare) and bare.endswith(">"))

@@ -18,6 +18,9 @@ from yaongi.data.filters import Cleaned, Filter, drop_lines, optional_module
 
 _HANGUL = re.compile("[가-힣]+")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
+_SIGNS = re.compile(r"[^\w\s.,:;!?'\"“”‘’·…。、，！？「」『』-]|_")
+_LETTERS_PER_SIGN = 20  # more signs than that are source code, formulas or tables
+_ASCII_FACTOR = 3  # names, titles and commands look like some other language with ASCII letters
 _JUDGED_CHARS = 200  # of a line; its language shows in the beginning, and the model is slow
 _HANGUL_IS_KOREAN = 0.2  # of the letters; the rest is names and terms
 
@@ -27,8 +30,8 @@ class Language(Filter):
 
     Args:
         languages: ISO 639-1 codes of what is kept.
-        min_score: a line is foreign only when the model is so sure; source code never is.
-        min_letters: a shorter line is not judged and stays.
+        min_score: a line is foreign only when the model is so sure of it.
+        min_letters: a shorter line is not judged and stays; in ASCII, three times as many.
         max_foreign: a document with a larger share of letters in foreign lines is dropped; of
             one with less, only the lines.
     """
@@ -60,10 +63,12 @@ class Language(Filter):
     def _language(self, line: str) -> str:
         """The language of a line, "" when it cannot be told."""
         letters = _letters(line)
-        if letters < self.min_letters:
+        if letters < self.min_letters or len(_SIGNS.findall(line)) * _LETTERS_PER_SIGN > letters:
             return ""
         if sum(map(len, _HANGUL.findall(line))) >= _HANGUL_IS_KOREAN * letters:
             return "ko"
+        if line.isascii() and letters < _ASCII_FACTOR * self.min_letters:
+            return ""
         start = line.strip()[:_JUDGED_CHARS].encode(errors="replace").decode()
         best = _model().detect(start, model="lite", k=1)
         return best[0]["lang"] if best and best[0]["score"] >= self.min_score else ""

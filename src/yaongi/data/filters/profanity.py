@@ -27,4 +27,6 @@ class Profanity(Filter):
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """The words, and the longer words that only contain one: 시발점, 새끼줄."""
     lists = word_list("profanity.txt")
-    return any_of(lists["words"]), any_of(lists["innocent"])
+    begins = any_of(lists["words that begin an eojeol"]).pattern
+    words = re.compile(rf"{any_of(lists['words']).pattern}|(?<![가-힣])(?:{begins})")
+    return words, any_of(lists["innocent"])

@@ -23,15 +23,16 @@ class Repetition(Filter):
     Args:
         max_lines: in lines that stood before in the document.
         max_paragraphs: the same for paragraphs.
-        ngram_scale: factor on Gopher's limits for n-grams of 2 to 10 words.
+        ngram_scale: factor on Gopher's limits for n-grams. At 1 they drop manuals, worked sums and
+            code, which repeat by their nature; Korean prose comes nowhere near either limit.
         min_words: a shorter text is not judged: a verse or a list repeats.
     """
 
     kind: str = "repetition"
     max_lines: float = Field(default=0.3, gt=0.0, le=1.0)
     max_paragraphs: float = Field(default=0.3, gt=0.0, le=1.0)
-    ngram_scale: float = Field(default=1.0, gt=0.0)
-    min_words: int = Field(default=50, ge=1)
+    ngram_scale: float = Field(default=1.5, gt=0.0)
+    min_words: int = Field(default=100, ge=1)
 
     def clean(self, text: str) -> Cleaned:
         words = text.split()

@@ -81,6 +81,13 @@ def test_lines_of_nothing_but_known_phrases_go(reason, line):
         "문의 사항은 help@example.com 으로 보내면 이틀 안에 답을 준다.",
         "처음으로 돌아가서 다시 생각해 보자.",
         "[서울=1992] 이라는 제목의 사진이 걸려 있다.",
+        "좋아요",
+        "잘 부탁드립니다.",
+        "로그인",
+        "## 개인정보 처리방침",
+        "# Copyright 2021 The TensorFlow Authors.",
+        "Copyright (C) 2006 Free Software Foundation, Inc.",
+        "이메일 주소: 개인 데이터",
         "- 더 보기 좋은 떡이 먹기도 좋다",
     ],
 )

@@ -72,6 +72,7 @@ def test_slang_with_rare_syllables_is_readable():
 def test_invisible_characters_go_and_spaces_become_spaces():
     text = "\ufeff가\u200b나\u00ad다\u00a0라\u3000마\u2060\r\n바\u2028사\x00"
     assert clean(text).text == "가나다 라 마\n바\n사"
+    assert clean("_\bN persons, b\bbold").text == "N persons, bold"
     family = "👨\u200d👩\u200d👧"
     assert clean(family).text == family
 

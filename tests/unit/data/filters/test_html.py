@@ -42,6 +42,7 @@ def test_a_page_without_text_is_dropped():
         "줄을 바꾸려면 <br> 태그를 쓴다. " + ARTICLE * 5,
         "# 제목\n\n```html\n<div><p>예시</p><p>둘</p></div>\n```\n\n설명",
         "import React from 'react';\nexport default () => <div><p>a</p><p>b</p></div>;\n",
+        "| 이름 | 뜻 |\n|---|---|\n| a<br>b | 하나<br>둘<br>셋 |\n| c | 넷<br>다섯 |",
         "List<String> names = new ArrayList<>();",
         "<저작권자 ⓒ 연합뉴스>",
     ],

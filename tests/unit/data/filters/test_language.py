@@ -24,6 +24,20 @@ def test_wanted_languages_and_code_stay(text):
     assert not clean(text).drop
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "weather_data = get_weather_data(city_name, api_key)",
+        "tiffany.antopolski@gmail.com",
+        "O, do not swear, my lord of Buckingham.",
+        r"\forall y (y \in Y \iff y \in X \land \phi(y)).",
+        "!pip install google-search-results",
+    ],
+)
+def test_lines_that_only_look_foreign_stay(line):
+    assert clean(f"{KO}\n{line}\n{KO}").text == f"{KO}\n{line}\n{KO}"
+
+
 @pytest.mark.parametrize("text", [JA, ZH, FR])
 def test_documents_in_other_languages_are_dropped(text):
     assert clean(text).drop == "other language"
