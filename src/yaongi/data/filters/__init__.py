@@ -9,6 +9,7 @@ kind, derive a ``Filter`` with its settings and a ``clean``, and name it in ``FI
 from __future__ import annotations
 
 import importlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -91,6 +92,15 @@ def clean(text: str, filters: Iterable[Filter]) -> Cleaned:
 
 
 # --- what several steps share ----------------------------------------------------------------
+
+
+def symbol_share(text: str) -> float:
+    """The share of characters that are neither letters, digits nor spaces."""
+    bare = "".join(text.split())
+    return len(_NOT_SYMBOLS.sub("", bare)) / max(1, len(bare))
+
+
+_NOT_SYMBOLS = re.compile(r"\w+")
 
 
 def settle(text: str, change: Callable[[str], str], rounds: int = 8) -> str | None:

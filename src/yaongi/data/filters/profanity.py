@@ -28,5 +28,5 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """The words, and the longer words that only contain one: 시발점, 새끼줄."""
     lists = word_list("profanity.txt")
     begins = any_of(lists["words that begin an eojeol"]).pattern
-    words = re.compile(rf"{any_of(lists['words']).pattern}|(?<![가-힣])(?:{begins})")
+    words = re.compile(rf"{any_of(lists['words']).pattern}|(?<![가-힣0-9])(?:{begins})")
     return words, any_of(lists["innocent"])

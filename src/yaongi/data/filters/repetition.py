@@ -10,21 +10,24 @@ from collections import Counter
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter
+from yaongi.data.filters import Cleaned, Filter, symbol_share
 
 _TOP = {2: 0.20, 3: 0.18, 4: 0.16}
 _ANY = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 """n -> largest share of the characters in the commonest, or in any repeated, n-gram."""
 
 
+_CODE_SYMBOLS = 0.12  # prose has half of that, source code twice as much
+
+
 class Repetition(Filter):
-    """Shares are of characters, spaces left out.
+    """Shares are of characters, spaces left out. Code, tables and formulas are not judged.
 
     Args:
         max_lines: in lines that stood before in the document.
         max_paragraphs: the same for paragraphs.
-        ngram_scale: factor on Gopher's limits for n-grams. At 1 they drop manuals, worked sums and
-            code, which repeat by their nature; Korean prose comes nowhere near either limit.
+        ngram_scale: factor on Gopher's limits for n-grams. At 1 they drop manuals and worked sums,
+            which repeat by their nature; Korean prose comes nowhere near either limit.
         min_words: a shorter text is not judged: a verse or a list repeats.
     """
 
@@ -36,7 +39,9 @@ class Repetition(Filter):
 
     def clean(self, text: str) -> Cleaned:
         words = text.split()
-        return Cleaned(text, "" if len(words) < self.min_words else self._reason(text, words))
+        if len(words) < self.min_words or symbol_share(text) > _CODE_SYMBOLS:
+            return Cleaned(text)
+        return Cleaned(text, self._reason(text, words))
 
     def _reason(self, text: str, words: list[str]) -> str:
         total = sum(map(len, words))

@@ -11,7 +11,7 @@ import re
 from pydantic import Field
 
 from yaongi.core.units import Count
-from yaongi.data.filters import Cleaned, Filter
+from yaongi.data.filters import Cleaned, Filter, symbol_share
 
 _HANGUL = re.compile("[가-힣]+")
 _LONG_EOJEOL = 13
@@ -47,8 +47,7 @@ class Shape(Filter):
             return "too short"
         if len(bare) > self.max_chars:
             return "too long"
-        symbols = len(re.sub(r"\w+", "", bare))
-        if symbols > self.max_symbols * len(bare):
+        if symbol_share(text) > self.max_symbols:
             return "symbols"
         runs = [len(run) for run in _HANGUL.findall(text)]
         if sum(runs) < self.min_hangul * len(re.sub(r"[\W\d_]+", "", bare)):

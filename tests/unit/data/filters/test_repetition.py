@@ -40,6 +40,10 @@ def test_a_refrain_and_short_texts_stay():
     assert not drop("좋아요 좋아요 좋아요")
 
 
+def test_code_repeats_by_its_nature():
+    assert not drop("assert add(1, 2) == 3; assert add(2, 1) == 3\n" * 40)
+
+
 def test_once_is_no_repetition():
     assert not drop(" ".join(f"낱말{i}" for i in range(60)))
 
