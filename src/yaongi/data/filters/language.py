@@ -43,20 +43,19 @@ class Language(Filter):
     max_foreign: float = Field(default=0.5, ge=0.0, le=1.0)
 
     def clean(self, text: str) -> Cleaned:
+        found = {line: self._language(line) for line in text.split("\n")}
         letters: Counter[str] = Counter()
-        foreign: dict[str, str] = {}
         for line in text.split("\n"):
-            language = self._language(line)
-            letters[language] += _letters(line)
-            if language and language not in self.languages:
-                foreign[line] = f"line in {language}"
-        judged = Counter({code: n for code, n in letters.items() if code and n})
-        tags = {"language": max(judged, key=lambda code: (judged[code], code), default="")}
-        if sum(judged[c] for c in judged if c not in self.languages) > self.max_foreign * sum(
-            letters.values()
-        ):
+            letters[found[line]] += _letters(line)
+        if letters[""] == letters.total():  # short lines only: they are judged together
+            letters = Counter({self._language(" ".join(text.split())): letters.total()})
+        judged = [code for code, count in letters.items() if code and count]
+        tags = {"language": max(judged, key=lambda code: (letters[code], code), default="")}
+        foreign = sum(letters[code] for code in judged if code not in self.languages)
+        if foreign > self.max_foreign * letters.total():
             return Cleaned(text, "other language", tags=tags)
-        result = drop_lines(text, lambda line: foreign.get(line, ""))
+        wanted = ("", *self.languages)
+        result = drop_lines(text, lambda line: _named(found[line], wanted))
         result.tags = tags
         return result
 
@@ -72,6 +71,10 @@ class Language(Filter):
         start = line.strip()[:_JUDGED_CHARS].encode(errors="replace").decode()
         best = _model().detect(start, model="lite", k=1)
         return best[0]["lang"] if best and best[0]["score"] >= self.min_score else ""
+
+
+def _named(code: str, wanted: tuple[str, ...]) -> str:
+    return "" if code in wanted else f"line in {code}"
 
 
 def _letters(line: str) -> int:

@@ -51,6 +51,13 @@ def test_of_a_mixed_document_only_the_foreign_lines_go(line, code):
     assert result.changed == {f"line in {code}": 1}
 
 
+def test_short_lines_are_judged_together_where_there_is_nothing_else():
+    assert (
+        clean("我喜欢这本书\n你觉得怎么样\n他说这很有意思\n我们明天再来吧").drop == "other language"
+    )
+    assert not clean("나 너 좋아해\n정말이야\n나도 그래\n그럼 사귈래").drop
+
+
 def test_short_quotations_stay():
     text = f"{KO}\n論語: 學而時習之 不亦說乎\n{KO}"
     assert clean(text).text == text
