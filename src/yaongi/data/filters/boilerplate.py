@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter, drop_lines
+from yaongi.data.filters import Cleaned, Filter, drop_lines, settle
 from yaongi.data.wordfiles import sections
 
 
@@ -37,7 +37,7 @@ class Boilerplate(Filter):
 
     def _reason(self, line: str) -> str:
         """Why a line goes, "" when it stays."""
-        if len(line) > _LONGEST or line.lstrip().startswith(_COMMENT):
+        if len(line) > _LONGEST or _is_comment(line):
             return ""
         left, times = _phrases().any.subn(" ", line)
         total = _written(line)
@@ -53,17 +53,28 @@ _COMMENT = ("#", "*", "//", "<!--", "--", "%", ";")  # licences of source files 
 _NEAR_END = 200  # characters of a line in which a byline at its end is looked for
 
 
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith(_COMMENT) and not re.search("[가-힣]", line)
+
+
 def _without_byline(line: str, cut: Counter[str]) -> str:
-    """``(서울=연합뉴스) 홍길동 기자 = 정부는 …`` -> ``정부는 …``; the same at the end."""
-    shorter = line
-    if found := _phrases().lead.match(shorter):
-        shorter = shorter[found.end() :]
-    if found := _phrases().tail.search(shorter, max(0, len(shorter) - _NEAR_END)):
-        shorter = shorter[: found.start()].rstrip(" /=·▶")
-    if shorter == line or not shorter:  # a line of nothing else is judged as a whole
+    """``(서울=연합뉴스) 홍길동 기자 = 정부는 …`` -> ``정부는 …``; the same at the end.
+
+    A line of nothing else stays: it is judged as a whole.
+    """
+    shorter = settle(line, _cut_once)
+    if not shorter or shorter == line:
         return line
     cut["byline"] += 1
-    return _without_byline(shorter, cut)
+    return shorter
+
+
+def _cut_once(line: str) -> str:
+    if found := _phrases().lead.match(line):
+        line = line[found.end() :]
+    if found := _phrases().tail.search(line, max(0, len(line) - _NEAR_END)):
+        line = line[: found.start()].rstrip(" /=·▶")
+    return line
 
 
 def _written(text: str) -> int:

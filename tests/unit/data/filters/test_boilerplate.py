@@ -45,6 +45,7 @@ def test_bylines_are_cut_off_and_the_sentence_stays(line):
         ("copyright", "<저작권자(c) 연합뉴스, 무단 전재-재배포 금지>"),
         ("copyright", "Copyright ⓒ 조선일보 & Chosun.com All rights reserved."),
         ("copyright", "무단전재 및 재배포 금지"),
+        ("copyright", "* 무단전재 및 재배포 금지"),
         ("copyright", "ⓒ 한겨레신문사, 무단전재·재배포, AI 학습 및 활용 금지"),
         ("share bar", "페이스북 트위터 카카오톡 URL복사"),
         ("share bar", "공유하기 | 글자크기 조절 | 인쇄하기"),
@@ -95,6 +96,11 @@ def test_sentences_that_mention_such_things_stay(text):
     assert clean(text).text == text
     assert clean(f"{NEWS}\n{text}\n{NEWS}").text == f"{NEWS}\n{text}\n{NEWS}"
     assert not clean(text).changed
+
+
+def test_bylines_without_end_do_no_harm():
+    text = "홍길동 기자 = " * 5000 + NEWS
+    assert clean(text).text == text
 
 
 def test_a_document_of_nothing_else_is_dropped():
