@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from functools import partial
 
+from yaongi.data import wordfiles
 
-def rows(file: str) -> list[str]:
-    """The lines of a file, stripped; empty lines and ``# comments`` left out."""
-    text = (resources.files("yaongi.data.synthetic") / "words" / file).read_text(encoding="utf-8")
-    found = (row.strip() for row in text.splitlines())
-    return [row for row in found if row and (row[0] != "#" or row.startswith("##"))]
-
-
-def sections(file: str) -> dict[str, list[str]]:
-    """The lines below each ``== name``."""
-    found: dict[str, list[str]] = {}
-    name = ""
-    for row in rows(file):
-        if row.startswith("=="):
-            name = row[2:].strip()
-        else:
-            found.setdefault(name, []).append(row)
-    return found
+rows = partial(wordfiles.rows, "yaongi.data.synthetic")
+sections = partial(wordfiles.sections, "yaongi.data.synthetic")
 
 
 def cells(row: str) -> list[str]:

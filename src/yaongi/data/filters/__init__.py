@@ -1,0 +1,149 @@
+"""Cleaning one document at a time: one file per step, chosen by ``kind:`` in a recipe.
+
+A step answers every text with a ``Cleaned``: the text, changed or not, or the reason why the
+document is dropped, and counts of what it changed. The idea and the contract, "every drop has a
+reason", are datatrove's; ``Filter.step()`` is the same thing as a step of its pipelines. To add a
+kind, derive a ``Filter`` with its settings and a ``clean``, and name it in ``FILTERS``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from yaongi.core.config import Config, Registry
+from yaongi.core.errors import CapabilityError
+from yaongi.core.install import install_command
+
+if TYPE_CHECKING:  # datatrove imports all of its filters at once, which takes a second
+    from yaongi.data.filters.step import FilterStep
+
+
+@dataclass
+class Cleaned:
+    """What became of a text.
+
+    Args:
+        text: as it is after the step; of a dropped document, as far as the step got.
+        drop: why the document is dropped, a constant phrase to count by; "" when it is kept.
+        changed: what was changed, and how often.
+        tags: facts about the document for its metadata.
+    """
+
+    text: str
+    drop: str = ""
+    changed: Counter[str] = field(default_factory=Counter)
+    tags: dict[str, Any] = field(default_factory=dict)
+
+
+class Filter(Config):
+    """Settings of a cleaning step, which does its work in ``clean``."""
+
+    kind: str
+
+    def clean(self, text: str) -> Cleaned:
+        """What becomes of ``text``, any string. The same text always gets the same answer."""
+        raise NotImplementedError
+
+    def step(self, **options: Any) -> FilterStep:
+        """This filter in a datatrove pipeline; ``options`` are those of its ``BaseFilter``."""
+        from yaongi.data.filters.step import FilterStep
+
+        return FilterStep(self, **options)
+
+
+FILTERS = Registry(
+    "filter",
+    Filter,
+    {
+        "encoding": "yaongi.data.filters.encoding:Encoding",
+        "html": "yaongi.data.filters.html:HTML",
+        "boilerplate": "yaongi.data.filters.boilerplate:Boilerplate",
+        "spam": "yaongi.data.filters.spam:Spam",
+        "language": "yaongi.data.filters.language:Language",
+        "shape": "yaongi.data.filters.shape:Shape",
+        "repetition": "yaongi.data.filters.repetition:Repetition",
+        "profanity": "yaongi.data.filters.profanity:Profanity",
+        "emoticons": "yaongi.data.filters.emoticons:Emoticons",
+    },
+)
+"""In the order in which they make sense: each expects what the ones before it have repaired."""
+
+FilterChoice = Annotated[Filter, FILTERS.field()]
+
+
+def clean(text: str, filters: Iterable[Filter]) -> Cleaned:
+    """All steps in order, up to the first that drops; reasons are written ``kind: reason``."""
+    result = Cleaned(text)
+    for step in filters:
+        one = step.clean(result.text)
+        result.text = one.text
+        result.tags |= one.tags
+        for reason, times in one.changed.items():
+            result.changed[f"{step.kind}: {reason}"] += times
+        if one.drop:
+            result.drop = f"{step.kind}: {one.drop}"
+            break
+    return result
+
+
+# --- what several steps share ----------------------------------------------------------------
+
+
+def symbol_share(text: str) -> float:
+    """The share of characters that are neither letters, digits nor spaces."""
+    bare = "".join(text.split())
+    return len(_NOT_SYMBOLS.sub("", bare)) / max(1, len(bare))
+
+
+_NOT_SYMBOLS = re.compile(r"\w+")
+
+
+def settle(text: str, change: Callable[[str], str], rounds: int = 8) -> str | None:
+    """``change`` applied until nothing changes, so that cleaning twice is cleaning once.
+
+    None when it does not come to rest, which only texts made for it manage.
+    """
+    for _ in range(rounds):
+        changed = change(text)
+        if changed == text:
+            return text
+        text = changed
+    return None
+
+
+def drop_lines(text: str, judge: Callable[[str], str]) -> Cleaned:
+    """``text`` without the lines for which ``judge`` gives a reason.
+
+    A blank line that only separated a dropped line goes with it. Without dropped lines the text
+    is the same object; when none is left the document is dropped.
+    """
+    kept: list[str] = []
+    changed: Counter[str] = Counter()
+    after_drop = False
+    for line in text.split("\n"):
+        if reason := judge(line) if line.strip() else "":
+            changed[reason] += 1
+        elif line.strip() or not after_drop or (kept and kept[-1].strip()):
+            kept.append(line)
+        after_drop = bool(reason) or (after_drop and not line.strip())
+    if not changed:
+        return Cleaned(text)
+    rest = "\n".join(kept).strip("\n")
+    return Cleaned(rest, "" if rest.strip() else "nothing left", changed)
+
+
+def optional_module(name: str) -> Any:
+    """A module of the extra ``data``. Raises CapabilityError with the command that installs it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise CapabilityError(
+            "This cleaning step needs the package '{package}': {command}",
+            package=name.partition(".")[0],
+            command=install_command("data"),
+        ) from error

@@ -1,0 +1,36 @@
+"""Long runs of emoticons made short: ㅋㅋㅋㅋㅋㅋ as ㅋㅋ.
+
+The idea is soynlp's ``repeat_normalize`` (https://github.com/lovit/soynlp). Not for every corpus:
+how long somebody laughs is part of what chat is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+
+from pydantic import Field
+
+from yaongi.data.filters import Cleaned, Filter
+
+
+class Emoticons(Filter):
+    """Never drops a document.
+
+    Args:
+        keep: so many of the same are left.
+    """
+
+    kind: str = "emoticons"
+    keep: int = Field(default=2, ge=1)
+
+    def clean(self, text: str) -> Cleaned:
+        squashed, runs = _runs(self.keep).subn(lambda run: run[1] * self.keep, text)
+        return Cleaned(squashed, changed=Counter({"runs": runs} if runs else {}))
+
+
+@cache
+def _runs(keep: int) -> re.Pattern[str]:
+    """A jamo, ``^``, ``~``, ``!`` or ``?`` more than ``keep`` times."""
+    return re.compile(rf"([ㄱ-ㅎㅏ-ㅣ^~!?])\1{{{keep},}}")

