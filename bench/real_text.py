@@ -162,7 +162,8 @@ def page(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> str:
         f"threads; torch {first['versions'].get('torch', '?')}. "
         "Numbers: [real-text.json](real-text.json). The curves measure the first "
         f"{PROBE_TOKENS // 1000}K held-out tokens of a domain, the table below more of them. "
-        "26m-mamba reads Korean alone, for ten minutes: its vocabulary and its held-out documents are not those of the others.",
+        "26m-mamba reads Korean alone, for ten minutes: its vocabulary and its held-out "
+        "documents are not those of the others.",
         "",
         "![training loss and held-out bits per byte](real-text.png)",
         "",
