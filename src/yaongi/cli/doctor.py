@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 EXTRAS = {  # extra of the package -> the module that shows it is installed
+    "data": "resiliparse",
     "hf": "datasets",
     "gguf": "gguf",
     "tensorboard": "tensorboardX",
