@@ -126,11 +126,16 @@ ADVERSARIAL = [
 @pytest.mark.serial
 @pytest.mark.parametrize("unit", ADVERSARIAL)
 def test_time_grows_linearly(unit):
-    """Eight times the text takes about eight times as long; quadratic time would take 64."""
-    times = []
-    for size in (25_000, 200_000):
+    """Eight times the text takes about eight times as long; quadratic time would take 64.
+
+    A machine does other things too, so the fastest of three tries counts.
+    """
+
+    def took(size):
         text = (unit * size)[:size]
         start = time.process_time()
         find(text)
-        times.append(time.process_time() - start)
-    assert times[1] < 24 * max(times[0], 0.01)
+        return time.process_time() - start
+
+    few, many = (min(took(size) for _ in range(3)) for size in (25_000, 200_000))
+    assert many < 24 * max(few, 0.01)
