@@ -8,7 +8,6 @@ would have dropped, so that the counts of a step do not depend on the others' li
 """
 
 import argparse
-import io
 import json
 import random
 import time
@@ -16,12 +15,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from yaongi.core.config import data_root
+from yaongi.core.errors import DataError
 from yaongi.data.filters import FILTERS, Cleaned, Filter
 from yaongi.data.filters.shape import Shape
-from yaongi.data.recognise import BrokenRow, recognise
+from yaongi.data.sources import Reading
+from yaongi.data.sources.files import FilesSource
 
 ROOT = Path(__file__).parents[1]
 STEPS: dict[str, Filter] = {kind: FILTERS.lookup(kind)(kind=kind) for kind in FILTERS.builtin}
@@ -30,9 +29,11 @@ STEPS["shape, Korean only"] = Shape(min_hangul=0.25)
 
 def texts(path: Path, max_mb: float, seed: int) -> list[str]:
     """Documents of a file in random order, up to ``max_mb``."""
-    with path.open("rb") as packed:
-        rows = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(packed), "utf-8")
-        found = [text for row in rows if (text := _text(row))]
+    source = FilesSource(path=str(path))
+    try:
+        found = [document.text for document in source.read(Reading(path.parent))]
+    except DataError:  # rows that are no documents, such as prompts without answers
+        return []
     random.Random(f"{seed} {path.name}").shuffle(found)
     size, taken = 0.0, []
     for text in found:
@@ -41,13 +42,6 @@ def texts(path: Path, max_mb: float, seed: int) -> list[str]:
         if size >= max_mb:
             break
     return taken
-
-
-def _text(row: str) -> str:
-    try:
-        return recognise(json.loads(row))[0]
-    except BrokenRow:
-        return ""
 
 
 class Measured:

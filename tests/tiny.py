@@ -3,10 +3,12 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from yaongi.core.artifact import Artifact, draft
+from yaongi.core.config import parse
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import CorpusConfig, build_corpus
 from yaongi.data.shards import ShardsConfig, build_shards
@@ -16,6 +18,7 @@ from yaongi.text.canonical import canonical_ids
 from yaongi.text.tokenizer import Tokenizer
 from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as tokenizer_stage
+from yaongi.tune.sft import SFTConfig
 
 TEXTS = [
     "안녕하세요. 오늘은 날씨가 좋아요.",
@@ -94,3 +97,19 @@ def base(folder: Path, tok: Artifact, model: LM | None = None) -> Artifact:
         save_model(model or lm(), work.path)
         Tokenizer.load(tok.path).save(work.path)
         return work.finish()
+
+
+def sft_config(**changes: Any) -> SFTConfig:
+    """Six steps on the conversations of ``road``; a change to None leaves a setting out."""
+    settings = {
+        "batch_tokens": 512,
+        "seq_len": 128,
+        "steps": 6,
+        "domains": ["chat"],
+        "optimizer": {"kind": "adamw", "lr": 3e-3},
+        "precision": "fp32",
+        "compile": "off",
+        "device": "cpu",
+        "log_every": 1,
+    }
+    return parse(SFTConfig, {k: v for k, v in {**settings, **changes}.items() if v is not None})

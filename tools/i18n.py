@@ -24,7 +24,8 @@ PO = LOCALE_DIR / "ko" / "LC_MESSAGES" / "yaongi.po"
 CLICK = PO.with_name("click.po")
 """Words of the library that reads the command line; written by hand, only those people meet."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # constant, so that only texts change the file
-FUNCTIONS = ("translate", "_", "error", "refuse")  # `error`: a class handed in as a parameter
+# ``error`` is a class handed in as a parameter
+FUNCTIONS = ("translate", "_", "import_extra", "error", "refuse")
 
 
 def error_names(cls: type[YaongiError] = YaongiError) -> list[str]:

@@ -5,10 +5,14 @@ Somebody in a clone has ``.venv`` and pinned versions, and must not be sent to a
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
+
+from yaongi.core.errors import CapabilityError
 
 ROOT = Path(__file__).parents[3]
 """The clone that yaongi runs from; some other folder where it is installed."""
@@ -30,3 +34,19 @@ def install_command(extra: str, *options: str) -> str:
     here = Path() if Path.cwd() == ROOT else ROOT
     pinned = ["-c", str(here / "constraints.txt"), "-e", f"{here}[{extra}]"]
     return shlex.join([program("pip"), "install", *options, *pinned])
+
+
+def import_extra(message: str, module: str, extra: str) -> Any:
+    """``module``, which the optional part ``extra`` installs.
+
+    Args:
+        message: what to say without it, with the fields ``{package}`` and ``{command}``.
+    Raises:
+        CapabilityError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise CapabilityError(
+            message, package=module.partition(".")[0], command=install_command(extra)
+        ) from error

@@ -5,7 +5,6 @@ A resumed run continues its curve: each tracker is told the step it continues af
 
 from __future__ import annotations
 
-import importlib
 import sys
 import uuid
 from collections.abc import Generator
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from yaongi.core.config import Config, Registry
 from yaongi.core.errors import CapabilityError
-from yaongi.core.install import install_command
+from yaongi.core.install import import_extra
 
 
 class Tracker(Protocol):
@@ -151,14 +150,7 @@ def _wandb_starts() -> Generator[None]:
 
 
 def _extra(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise CapabilityError(
-            "The tracker needs the package '{module}': {command}",
-            module=module,
-            command=install_command(extra),
-        ) from error
+    return import_extra("The tracker needs the package '{package}': {command}", module, extra)
 
 
 TRACKERS = Registry(

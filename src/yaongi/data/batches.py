@@ -114,7 +114,8 @@ class MixedBatches:
 
     def _row(self, row: int) -> _Row:
         domain, k = self.schedule.place(row)
-        return _Row(*self._streams[domain].row(k), domain)
+        tokens, doc_ids = self._streams[domain].row(k)
+        return _Row(tokens, None, doc_ids, domain)
 
     def reached(self, steps: int) -> dict[str, float]:
         """Share of the tokens in the first ``steps`` batches, by domain."""
@@ -145,12 +146,11 @@ class Stream:
         self._order = functools.lru_cache(maxsize=2)(self._make_order)
         self._deal = functools.lru_cache(maxsize=2)(self._make_deal)
 
-    def row(self, k: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """The k-th row dealt: (T+1 tokens, no mask, their documents)."""
+    def row(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k-th row dealt: T+1 tokens and their documents, as ``read`` numbers them."""
         block, place = divmod(k, self.block)
         begin = (block * self.block + int(self._deal(block)[place])) * self.seq_len
-        tokens, doc_ids = self.read(begin, begin + self.seq_len + 1)
-        return tokens, None, doc_ids
+        return self.read(begin, begin + self.seq_len + 1)
 
     def _make_deal(self, block: int) -> np.ndarray:
         """Which row of a block stands at each of its places."""

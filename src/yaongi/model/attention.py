@@ -49,14 +49,7 @@ class AttentionConfig(LayerConfig):
     bias: Literal["none", "qkv", "qkvo"] = "none"
 
     def check(self, d_model: int) -> None:
-        if self.n_heads % self.n_kv_heads:
-            raise ConfigError(
-                "{name} ({value}) must be a multiple of {of} ({n})",
-                name="n_heads",
-                value=self.n_heads,
-                of="n_kv_heads",
-                n=self.n_kv_heads,
-            )
+        self.check_multiple("n_heads", "n_kv_heads")
         if self.rope_theta is not None and self.head_dim % 2:
             raise ConfigError("head_dim ({n}) must be even for RoPE", n=self.head_dim)
         if self.rope_theta is None and self.rope_scaling is not None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yaongi.core.config import Config, Registry
-from yaongi.core.errors import CapabilityError, did_you_mean
+from yaongi.core.errors import CapabilityError, ConfigError, did_you_mean
 from yaongi.core.seeds import Seed
 from yaongi.model.rope import RopeScaling, frequencies
 from yaongi.ops.attention import ATTENTION, Attention
@@ -215,6 +215,18 @@ class LayerConfig(Config):
 
     def check(self, d_model: int) -> None:
         """Raise ValueError when the settings do not fit the width."""
+
+    def check_multiple(self, name: str, of: str) -> None:
+        """Raise ConfigError unless the setting ``name`` is a multiple of the setting ``of``."""
+        value, n = getattr(self, name), getattr(self, of)
+        if value % n:
+            raise ConfigError(
+                "{name} ({value}) must be a multiple of {of} ({n})",
+                name=name,
+                value=value,
+                of=of,
+                n=n,
+            )
 
     def build(self, d_model: int, norm_eps: float) -> Layer:
         """The module."""

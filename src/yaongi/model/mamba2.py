@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yaongi.core.errors import ConfigError
 from yaongi.model.layer import (
     Context,
     InitStreams,
@@ -59,14 +58,7 @@ class MambaConfig(LayerConfig):
         return self.d_inner + 2 * self.n_groups * self.d_state
 
     def check(self, d_model: int) -> None:
-        if self.n_heads % self.n_groups:
-            raise ConfigError(
-                "{name} ({value}) must be a multiple of {of} ({n})",
-                name="n_heads",
-                value=self.n_heads,
-                of="n_groups",
-                n=self.n_groups,
-            )
+        self.check_multiple("n_heads", "n_groups")
 
     def build(self, d_model: int, norm_eps: float) -> Mamba2Layer:
         return Mamba2Layer(self, d_model, norm_eps)

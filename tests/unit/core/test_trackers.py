@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from yaongi.core import trackers
 from yaongi.core.config import Config, parse
 from yaongi.core.errors import CapabilityError, ConfigError
 from yaongi.core.install import install_command
@@ -140,7 +140,7 @@ def test_a_missing_extra_says_how_to_install_it(
         raise ModuleNotFoundError(f"No module named {name!r}")
 
     tracker = TRACKERS.lookup(kind)()
-    monkeypatch.setattr(trackers.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(CapabilityError, match=re.escape(install_command(kind))):
         tracker.open(tmp_path, name="x", config={})
 

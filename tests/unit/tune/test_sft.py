@@ -4,7 +4,6 @@ import tiny
 import torch
 
 import yaongi
-from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, ConfigError, DataError
 from yaongi.core.runlog import read_metrics
 from yaongi.core.seeds import Seed
@@ -15,7 +14,7 @@ from yaongi.model.io import load_model
 from yaongi.text.chat import encode_chat
 from yaongi.text.tokenizer import Tokenizer
 from yaongi.train.objectives import next_token, to_device
-from yaongi.tune.sft import SFTConfig, sft
+from yaongi.tune.sft import sft
 
 CHATS = [
     [
@@ -37,19 +36,7 @@ def made(tmp_path_factory):
     return {**found, "base": base}
 
 
-def config(**changes):
-    settings = {
-        "batch_tokens": 512,
-        "seq_len": 128,
-        "steps": 6,
-        "domains": ["chat"],
-        "optimizer": {"kind": "adamw", "lr": 3e-3},
-        "precision": "fp32",
-        "compile": "off",
-        "device": "cpu",
-        "log_every": 1,
-    }
-    return parse(SFTConfig, {k: v for k, v in {**settings, **changes}.items() if v is not None})
+config = tiny.sft_config
 
 
 def packed(made, **changes):

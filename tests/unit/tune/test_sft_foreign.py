@@ -8,11 +8,11 @@ from typing import Any
 import foreign_road
 import foreign_tokenizers
 import pytest
+import tiny
 
 import yaongi
 from yaongi.cli.stages import _tokenizer_of
 from yaongi.core.artifact import Artifact
-from yaongi.core.config import parse
 from yaongi.core.errors import DataError, TokenizerError
 from yaongi.core.runlog import read_metrics
 from yaongi.interop.hf import export_hf, import_hf
@@ -27,18 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 
 
 def config(**changes: Any) -> SFTConfig:
-    settings = {
-        "batch_tokens": 512,
-        "seq_len": 128,
-        "steps": 2,
-        "domains": ["chat"],
-        "optimizer": {"kind": "adamw", "lr": 5e-3},
-        "precision": "fp32",
-        "compile": "off",
-        "device": "cpu",
-        "log_every": 1,
-    }
-    return parse(SFTConfig, {**settings, **changes})
+    return tiny.sft_config(**{"steps": 2, "optimizer": {"kind": "adamw", "lr": 5e-3}, **changes})
 
 
 def test_it_learns_to_answer_and_to_stop(made: dict[str, Artifact], tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ kind, derive a ``Filter`` with its settings and a ``clean``, and name it in ``FI
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from yaongi.core.config import Config, Registry
-from yaongi.core.errors import CapabilityError
-from yaongi.core.install import install_command
+from yaongi.core.install import import_extra
 
 if TYPE_CHECKING:  # datatrove imports all of its filters at once, which takes a second
     from yaongi.data.filters.step import FilterStep
@@ -100,7 +98,19 @@ def symbol_share(text: str) -> float:
     return len(_NOT_SYMBOLS.sub("", bare)) / max(1, len(bare))
 
 
+def count_letters(text: str) -> int:
+    """Letters of any script."""
+    return len(_NOT_LETTERS.sub("", text))
+
+
+def hangul_runs(text: str) -> list[int]:
+    """The lengths of the stretches of Hangul syllables."""
+    return [len(run) for run in _HANGUL.findall(text)]
+
+
 _NOT_SYMBOLS = re.compile(r"\w+")
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
+_HANGUL = re.compile("[가-힣]+")
 
 
 def settle(text: str, change: Callable[[str], str], rounds: int = 8) -> str | None:
@@ -139,11 +149,4 @@ def drop_lines(text: str, judge: Callable[[str], str]) -> Cleaned:
 
 def optional_module(name: str) -> Any:
     """A module of the extra ``data``. Raises CapabilityError with the command that installs it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise CapabilityError(
-            "This cleaning step needs the package '{package}': {command}",
-            package=name.partition(".")[0],
-            command=install_command("data"),
-        ) from error
+    return import_extra("This cleaning step needs the package '{package}': {command}", name, "data")

@@ -14,7 +14,7 @@ from functools import cache
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter, optional_module, settle
+from yaongi.data.filters import Cleaned, Filter, hangul_runs, optional_module, settle
 from yaongi.text import hangul
 from yaongi.text.normalize import nfc
 
@@ -124,7 +124,7 @@ def _damage(text: str) -> float:
     """The share of characters that are lost."""
     lost = text.count("\ufffd")
     rare = _rare_syllables().findall(text)
-    if len(set(rare)) >= _TOO_MANY_RARE and len(rare) > _RARE_SHARE * _count_syllables(text):
+    if len(set(rare)) >= _TOO_MANY_RARE and len(rare) > _RARE_SHARE * sum(hangul_runs(text)):
         lost += len(rare)
     return lost / max(1, len(text))
 
@@ -140,10 +140,6 @@ def _rare_syllables() -> re.Pattern[str]:
     every = map(chr, range(0xAC00, 0xD7A4))
     rare = (char for char in every if min(char.encode("cp949")) < 0xA1)
     return re.compile(f"[{''.join(rare)}]")
-
-
-def _count_syllables(text: str) -> int:
-    return len(re.findall("[가-힣]", text))
 
 
 # --- entities, invisible characters, jamo ----------------------------------------------------

@@ -14,10 +14,15 @@ from typing import Any
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter, drop_lines, optional_module
+from yaongi.data.filters import (
+    Cleaned,
+    Filter,
+    count_letters,
+    drop_lines,
+    hangul_runs,
+    optional_module,
+)
 
-_HANGUL = re.compile("[가-힣]+")
-_NOT_LETTERS = re.compile(r"[\W\d_]+")
 _SIGNS = re.compile(r"[^\w\s.,:;!?'\"“”‘’·…。、，！？「」『』-]|_")
 _LETTERS_PER_SIGN = 20  # more signs than that are source code, formulas or tables
 _ASCII_FACTOR = 3  # names, titles and commands look like some other language with ASCII letters
@@ -46,7 +51,7 @@ class Language(Filter):
         found = {line: self._language(line) for line in text.split("\n")}
         letters: Counter[str] = Counter()
         for line in text.split("\n"):
-            letters[found[line]] += _letters(line)
+            letters[found[line]] += count_letters(line)
         if letters[""] == letters.total():  # short lines only: they are judged together
             letters = Counter({self._language(" ".join(text.split())): letters.total()})
         judged = [code for code, count in letters.items() if code and count]
@@ -61,10 +66,10 @@ class Language(Filter):
 
     def _language(self, line: str) -> str:
         """The language of a line, "" when it cannot be told."""
-        letters = _letters(line)
+        letters = count_letters(line)
         if letters < self.min_letters or len(_SIGNS.findall(line)) * _LETTERS_PER_SIGN > letters:
             return ""
-        if sum(map(len, _HANGUL.findall(line))) >= _HANGUL_IS_KOREAN * letters:
+        if sum(hangul_runs(line)) >= _HANGUL_IS_KOREAN * letters:
             return "ko"
         if line.isascii() and letters < _ASCII_FACTOR * self.min_letters:
             return ""
@@ -75,10 +80,6 @@ class Language(Filter):
 
 def _named(code: str, wanted: tuple[str, ...]) -> str:
     return "" if code in wanted else f"line in {code}"
-
-
-def _letters(line: str) -> int:
-    return len(_NOT_LETTERS.sub("", line))
 
 
 @cache

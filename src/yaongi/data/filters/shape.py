@@ -6,14 +6,11 @@ more: text written without spaces, and 글 자 마 다 a space.
 
 from __future__ import annotations
 
-import re
-
 from pydantic import Field
 
 from yaongi.core.units import Count
-from yaongi.data.filters import Cleaned, Filter, symbol_share
+from yaongi.data.filters import Cleaned, Filter, count_letters, hangul_runs, symbol_share
 
-_HANGUL = re.compile("[가-힣]+")
 _LONG_EOJEOL = 13
 _ENOUGH_HANGUL = 30  # of fewer syllables nothing is said about spaces
 
@@ -49,8 +46,8 @@ class Shape(Filter):
             return "too long"
         if symbol_share(text) > self.max_symbols:
             return "symbols"
-        runs = [len(run) for run in _HANGUL.findall(text)]
-        if sum(runs) < self.min_hangul * len(re.sub(r"[\W\d_]+", "", bare)):
+        runs = hangul_runs(text)
+        if sum(runs) < self.min_hangul * count_letters(bare):
             return "little hangul"
         return self._spacing(runs) if sum(runs) >= _ENOUGH_HANGUL else ""
 

@@ -8,7 +8,6 @@ works by its path: ``hf:./my-data`` (below ``data.root``) or ``hf:/absolute/path
 from __future__ import annotations
 
 import hashlib
-import importlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 from datatrove.data import Document
 
-from yaongi.core.errors import CapabilityError, DataError, InputError
-from yaongi.core.install import install_command
+from yaongi.core.errors import DataError, InputError
+from yaongi.core.install import import_extra
 from yaongi.core.units import ByteSize, Count
 from yaongi.data.recognise import COLUMNS, BrokenRow, Parsed, documents
 from yaongi.data.sources import Reading, Source, locate
@@ -126,13 +125,9 @@ class HFSource(Source):
 
 
 def _datasets() -> Any:
-    try:
-        return importlib.import_module("datasets")
-    except ImportError as error:
-        raise CapabilityError(
-            "Reading hf: sources needs the package 'datasets': {command}",
-            command=install_command("hf"),
-        ) from error
+    return import_extra(
+        "Reading hf: sources needs the package 'datasets': {command}", "datasets", "hf"
+    )
 
 
 def _is_transient(error: Exception) -> bool:

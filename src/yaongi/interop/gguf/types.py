@@ -5,7 +5,6 @@ The block formats and their rounding are those of ggml, computed by PyPI ``gguf`
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yaongi.core.errors import CapabilityError, ConfigError, NumericsError, did_you_mean
-from yaongi.core.install import install_command
+from yaongi.core.errors import ConfigError, NumericsError, did_you_mean
+from yaongi.core.install import import_extra
 from yaongi.interop.gguf.tensors import Target
 
 CHUNK = 2**22  # numbers converted at a time: 16 MB of float32
@@ -48,12 +47,7 @@ _TABLE_LEAST = "q8_0"  # embedding and head: a small share of the bytes, and eve
 
 def library() -> Any:
     """PyPI ``gguf``. Raises CapabilityError when it is not installed."""
-    try:
-        return importlib.import_module("gguf")
-    except ImportError as error:
-        raise CapabilityError(
-            "Writing GGUF needs the package 'gguf': {command}", command=install_command("gguf")
-        ) from error
+    return import_extra("Writing GGUF needs the package 'gguf': {command}", "gguf", "gguf")
 
 
 def known(quant: str) -> Quant:
