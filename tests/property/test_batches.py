@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from yaongi.core.seeds import Seed
 from yaongi.data.batches import MixedBatches, PackedConversations, best_fit
-from yaongi.data.dedup import DUPLICATE, VAL, Held, assign
+from yaongi.data.dedup.exact import DUPLICATE, VAL, Held, assign
 from yaongi.data.mix import Schedule
 from yaongi.data.shards import ShardsConfig, build_shards
 

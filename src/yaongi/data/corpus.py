@@ -26,7 +26,7 @@ from yaongi.core.config import Config, data_root
 from yaongi.core.errors import DataError
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
-from yaongi.data.dedup import DUPLICATE, TRAIN, UNDECIDED, VAL, Held, assign, digest
+from yaongi.data.dedup.exact import DUPLICATE, TRAIN, UNDECIDED, VAL, Held, assign, digest
 from yaongi.data.recognise import TEXT, BrokenRow
 from yaongi.data.sources import Reading, Rejected, Source, SourceChoice, safe_domain
 

@@ -19,7 +19,7 @@ from yaongi.data.corpus import (
     read_corpus,
     sample_texts,
 )
-from yaongi.data.dedup import DUPLICATE, TRAIN, VAL, Held, assign, digest
+from yaongi.data.dedup.exact import DUPLICATE, TRAIN, VAL, Held, assign, digest
 from yaongi.data.sources import Source
 
 
