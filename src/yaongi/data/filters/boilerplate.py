@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 from pydantic import Field
 
 from yaongi.data.filters import Cleaned, Filter, drop_lines, settle
+from yaongi.data.filters.wordlist import hint
 from yaongi.data.wordfiles import sections
 
 
@@ -31,13 +33,13 @@ class Boilerplate(Filter):
         cut: Counter[str] = Counter()
         if _phrases().byline_hint.search(text):
             text = "\n".join(_without_byline(line, cut) for line in text.split("\n"))
-        result = drop_lines(text, self._reason)
+        result = drop_lines(text, self._reason) if _phrases().hint(text) else Cleaned(text)
         result.changed += cut
         return result
 
     def _reason(self, line: str) -> str:
         """Why a line goes, "" when it stays."""
-        if len(line) > _LONGEST or _is_comment(line):
+        if len(line) > _LONGEST or not _phrases().hint(line) or _is_comment(line):
             return ""
         left, times = _phrases().any.subn(" ", line)
         total = _written(line)
@@ -91,22 +93,25 @@ class _Phrases(NamedTuple):
     any: re.Pattern[str]
     alone: re.Pattern[str]
     by_reason: dict[str, re.Pattern[str]]
+    hint: Callable[[str], bool]  # whether ``any`` may match
 
 
 @cache
 def _phrases() -> _Phrases:
     lists = sections("yaongi.data.filters", "boilerplate.txt")
     lead, tail = lists.pop("at the beginning of a line"), lists.pop("at the end of a line")
-    hint = lists.pop("lines with neither of these have no byline")
+    byline = lists.pop("lines with neither of these have no byline")
     bare = {name: [row.removeprefix(_ALONE) for row in rows] for name, rows in lists.items()}
+    phrase = re.compile("|".join(row for rows in bare.values() for row in rows))
     enough = (row.removeprefix(_ALONE) for rows in lists.values() for row in rows if _ALONE in row)
     return _Phrases(
         re.compile(rf"\s*(?:{'|'.join(lead)})\s*"),
         re.compile(rf"(?:{'|'.join(tail)})\s*$"),
-        re.compile("|".join(hint)),
-        re.compile("|".join(row for rows in bare.values() for row in rows)),
+        re.compile("|".join(byline)),
+        phrase,
         re.compile("|".join(enough)),
         {name: re.compile("|".join(rows)) for name, rows in bare.items()},
+        hint(phrase),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -48,25 +49,29 @@ class Language(Filter):
     max_foreign: float = Field(default=0.5, ge=0.0, le=1.0)
 
     def clean(self, text: str) -> Cleaned:
-        found = {line: self._language(line) for line in text.split("\n")}
+        lines = text.split("\n")
+        size = {line: count_letters(line) for line in lines}
+        found = {line: self._language(line, size[line]) for line in size}
         letters: Counter[str] = Counter()
-        for line in text.split("\n"):
-            letters[found[line]] += count_letters(line)
+        for line in lines:
+            letters[found[line]] += size[line]
         if letters[""] == letters.total():  # short lines only: they are judged together
-            letters = Counter({self._language(" ".join(text.split())): letters.total()})
+            code = self._language(" ".join(text.split()), letters.total())
+            letters = Counter({code: letters.total()})
         judged = [code for code, count in letters.items() if code and count]
         tags = {"language": max(judged, key=lambda code: (letters[code], code), default="")}
         foreign = sum(letters[code] for code in judged if code not in self.languages)
         if foreign > self.max_foreign * letters.total():
             return Cleaned(text, "other language", tags=tags)
-        wanted = ("", *self.languages)
+        wanted = {"", *self.languages}
+        if wanted.issuperset(letters):
+            return Cleaned(text, tags=tags)
         result = drop_lines(text, lambda line: _named(found[line], wanted))
         result.tags = tags
         return result
 
-    def _language(self, line: str) -> str:
-        """The language of a line, "" when it cannot be told."""
-        letters = count_letters(line)
+    def _language(self, line: str, letters: int) -> str:
+        """The language of a line with so many ``letters``, "" when it cannot be told."""
         if letters < self.min_letters or len(_SIGNS.findall(line)) * _LETTERS_PER_SIGN > letters:
             return ""
         if sum(hangul_runs(line)) >= _HANGUL_IS_KOREAN * letters:
@@ -78,7 +83,7 @@ class Language(Filter):
         return best[0]["lang"] if best and best[0]["score"] >= self.min_score else ""
 
 
-def _named(code: str, wanted: tuple[str, ...]) -> str:
+def _named(code: str, wanted: Collection[str]) -> str:
     return "" if code in wanted else f"line in {code}"
 
 

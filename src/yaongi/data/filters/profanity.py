@@ -7,10 +7,11 @@ do with the tag is for a mixture or a classifier to decide.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 from yaongi.data.filters import Cleaned, Filter
-from yaongi.data.filters.wordlist import any_of, word_list
+from yaongi.data.filters.wordlist import any_of, hint, word_list
 
 
 class Profanity(Filter):
@@ -19,14 +20,15 @@ class Profanity(Filter):
     kind: str = "profanity"
 
     def clean(self, text: str) -> Cleaned:
-        words, innocent = _patterns()
-        return Cleaned(text, tags={"profanity": len(words.findall(innocent.sub(" ", text)))})
+        words, innocent, hint = _patterns()
+        found = words.findall(innocent.sub(" ", text)) if hint(text) else []
+        return Cleaned(text, tags={"profanity": len(found)})
 
 
 @cache
-def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """The words, and the longer words that only contain one: 시발점, 새끼줄."""
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], Callable[[str], bool]]:
+    """The words, the longer words that only contain one (시발점, 새끼줄), and a fast first look."""
     lists = word_list("profanity.txt")
     begins = any_of(lists["words that begin an eojeol"]).pattern
     words = re.compile(rf"{any_of(lists['words']).pattern}|(?<![가-힣0-9])(?:{begins})")
-    return words, any_of(lists["innocent"])
+    return words, any_of(lists["innocent"]), hint(words)

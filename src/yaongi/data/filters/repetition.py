@@ -81,5 +81,5 @@ def _repeated_share(parts: list[str], total: int) -> float:
 def _top_chars(words: list[str], n: int) -> int:
     """Characters in the commonest n-gram, which has to stand there twice."""
     grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
-    top, times = max(grams.items(), key=lambda item: item[1])
+    top, times = grams.most_common(1)[0]
     return times * sum(map(len, top)) if times > 1 else 0

@@ -7,13 +7,14 @@ words of the trade, with words that lure (상담, 가입코드), and hardly anyt
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 from pydantic import Field
 
 from yaongi.data.filters import Cleaned, Filter, drop_lines
-from yaongi.data.filters.wordlist import any_of, word_list
+from yaongi.data.filters.wordlist import any_of, hint, word_list
 
 
 class Spam(Filter):
@@ -31,7 +32,7 @@ class Spam(Filter):
     min_words: int = Field(default=3, ge=1)
 
     def clean(self, text: str) -> Cleaned:
-        if not any(word in text for word in _words().needed):
+        if not _words().hint(text):
             return Cleaned(text)
         result = drop_lines(text, lambda line: "spam line" * (self._density(line) > self.max_line))
         mostly = 2 * len(result.text) < len(text)
@@ -53,7 +54,7 @@ class _Words(NamedTuple):
     pattern: re.Pattern[str]
     subject: set[str]
     lure: set[str]
-    needed: list[str]  # without one of them nothing is spam: a fast first look
+    hint: Callable[[str], bool]  # whether there may be a subject, without which nothing is spam
 
 
 @cache
@@ -62,4 +63,5 @@ def _words() -> _Words:
     bare = {name: {word.replace(" ", "") for word in words} for name, words in lists.items()}
     subject, lure = bare["sure"] | bare["subject"], bare["sure"] | bare["lure"]
     pattern = any_of(word for words in lists.values() for word in words)
-    return _Words(pattern, subject, lure, sorted({*subject, *lists["sure"], *lists["subject"]}))
+    needed = hint(any_of([*lists["sure"], *lists["subject"]]))
+    return _Words(pattern, subject, lure, needed)

