@@ -56,6 +56,8 @@ _IPV4 = re.compile(r"[0-9](?<![0-9.][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9]|
 _IPV6 = re.compile(
     r"[23][0-9A-Fa-f]{3}(?<![0-9A-Za-z:.][0-9A-Fa-f]{4}):[0-9A-Fa-f:]{3,40}[0-9A-Fa-f](?![0-9A-Za-z])"
 )
+_PORT = re.compile(r":[0-9]{2,5}(?![0-9.:])")  # no version or section has one
+_USUAL_PORT = re.compile(r"(?<=[0-9A-Fa-f]):(?:22|80|443|3306|3389|5432|80[08]0|8443)$")
 _PART_OF_NAME = re.compile(r"[A-Za-z_-]$|[=~<>!]=$")
 _VERSION = re.compile(
     r"(?:\bv|ver(?:sion)?|버전|판올림|펌웨어|firmware|build|빌드|릴리스|release|업데이트|§|섹션|section|[장절])[^0-9\n]{0,6}$",
@@ -74,12 +76,14 @@ def _ips(text: str) -> Iterator[Candidate]:
         large = sum((n >= _SMALL) + (n >= _LARGE) for n in map(int, m[0].split(".")))
         named = names_before(text, m.start()).get("ip")
         close = named is not None and named <= _CLOSE and not before.endswith("\n")
-        if close or (named is not None and large):
+        if close or (named is not None and large) or _PORT.match(text, m.end()):
             yield Candidate("ip", m.start(), m.end(), Certainty.NAMED)
         elif large > 1 and not called_other(text, m.start()):
             yield Candidate("ip", m.start(), m.end(), Certainty.CHECKED)
     for m in _IPV6.finditer(text):
-        address = m[0] if "::" in m[0] else ":".join(m[0].split(":")[:8])  # a port may follow
+        # A port may follow; behind a shortened address only a usual one can be told.
+        short = "::" in m[0]
+        address = _USUAL_PORT.sub("", m[0]) if short else ":".join(m[0].split(":")[:8])
         if len(address.replace("::", ":").split(":")) > 2 and _is_public(address):
             yield Candidate("ip", m.start(), m.start() + len(address), Certainty.CHECKED)
 

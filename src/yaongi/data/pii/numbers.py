@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from yaongi.data.pii import check
 from yaongi.data.pii.candidate import Candidate, Certainty
-from yaongi.data.pii.context import bank_after, called_other, names_before
+from yaongi.data.pii.context import bank_after, called_other, company_after, names_before
 
 # A regex that begins with a plain class is scanned several times faster, so the look behind comes
 # second. Groups are possessive: no digit is tried twice.
@@ -112,7 +112,7 @@ def _rrn(number: Number) -> Certainty:
 
     People registered since October 2020, whoever changed the number, and foreigners registered
     since, have no check digit. So it is asked for where nearly all numbers have one: of citizens
-    born before, and of numbers without a dash.
+    born before, and of thirteen bare digits.
     """
     digits, joint, names = number.digits, number.joint, number.names()
     born = check.birth_date(digits)
@@ -125,7 +125,7 @@ def _rrn(number: Number) -> Certainty:
     if check.rrn_checks(digits):
         return Certainty.CHECKED
     is_random = born >= check.RANDOM_SINCE or check.is_foreigner(digits)
-    return Certainty.SHAPE if joint in ("-", "~") and is_random else Certainty.NO
+    return Certainty.SHAPE if joint in ("-", "~", " ") and is_random else Certainty.NO
 
 
 def _corporate_no(number: Number) -> Certainty:
@@ -142,7 +142,7 @@ def _business_no(number: Number) -> Certainty:
     digits = number.digits
     if digits[0] == "0" or digits[3:5] == "00" or not check.business_checks(digits):
         return Certainty.NO
-    if "business_no" in number.names():
+    if "business_no" in number.names() or company_after(number.text, number.end):
         return Certainty.NAMED
     return Certainty.CHECKED if number.joint == "-" else Certainty.NO
 
