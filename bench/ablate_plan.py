@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-LEARNING_RATES = (1e-3, 2e-3, 4e-3)
+LEARNING_RATES = (4e-3, 8e-3, 1.6e-2)
 WIDENINGS = 2
 """So often a sweep is widened by another factor of two while its best rate is at an edge."""
 SEEDS = (0, 1, 2)
