@@ -8,6 +8,7 @@ digits are computed here a second time, so that an error in the rules is not rep
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
@@ -16,7 +17,10 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from pii_disguises import DISGUISES
+
 TEMPLATES = Path(__file__).parent / "pii_templates"
+SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}|[◇◆]")  # {kind:disguise}; a digit
 NAMES = "김도윤 이서연 박지후 최하은 정민재 강수아 조은우 윤채원 장시우 임지민 한유나 오건우"
 COMPANIES = "한빛물산 푸른바다상사 누리소프트 가람건설 해솔식품 다온전자 미르테크 (주)새솔"
 DASHES = "-" * 12 + "–—－‐"  # mostly the plain one
@@ -78,19 +82,23 @@ def cases(name: str, kind: str, count: int, seed: int = 0) -> Iterator[Case]:
 
 def fill(template: str, places: Sequence[Place], rng: Random) -> Case:
     """A template with values in its slots."""
-    text, labels = "", []
+    text, done = "", 0
+    labels: list[Label] = []
     bank, number = account(rng)  # one pair a sentence: the number has the form of the bank
     fixed = {"bank": bank, "account": number}
-    for part in re.split(r"(\{\w+\}|[◇◆])", template):
-        slot = part[1:-1] if re.fullmatch(r"\{\w+\}", part) else part
+    for found in SLOT.finditer(template):
+        text, done = text + template[done : found.start()], found.end()
+        slot, disguise = found[1] or found[0], found[2]
         if slot == "address":
-            value = address(rng, places)
+            value = (official_address if disguise == "official" else address)(rng, places)
         else:
-            value = fixed.get(slot) or (VALUES[slot](rng) if slot in VALUES else part)
+            value = fixed.get(slot) or (VALUES[slot](rng) if slot in VALUES else found[0])
+        if disguise and disguise != "official":
+            value = DISGUISES[disguise](rng, unicodedata.normalize("NFKC", value))
         if slot in KINDS:
             labels.append((slot, len(text), len(text) + len(value)))
         text += value
-    return Case(text, labels, template)
+    return Case(text + template[done:], labels, template)
 
 
 # --- personal data ---------------------------------------------------------------------------
@@ -275,6 +283,15 @@ def address(rng: Random, places: Sequence[Place]) -> str:
     return text + detail
 
 
+def official_address(rng: Random, places: Sequence[Place]) -> str:
+    """A road address as the law writes it, with neighbourhood and name of the flats behind it."""
+    place = rng.choice(places)
+    flats = pick(rng, "한마음아파트 새봄마을아파트 푸른숲마을")
+    unit = f"{rng.randrange(101, 130)}동 {rng.randrange(1, 25)}{rng.randrange(1, 9):02}호"
+    where = f"{place.village}, {flats}" if place.village.endswith("동") else flats
+    return f"{place.district} {place.road} {rng.randrange(1, 900)}, {unit} ({where})"
+
+
 # --- everything else in a sentence -----------------------------------------------------------
 
 
@@ -353,6 +370,8 @@ VALUES: dict[str, Callable[[Random], str]] = {
     "uuid": lambda rng: str(uuid.UUID(int=rng.getrandbits(128))),
     "ms": lambda rng: str(rng.randrange(1500000000000, 1800000000000)),
     "latlon": lambda rng: f"{rng.uniform(33, 39):.6f}, {rng.uniform(125, 130):.6f}",
+    "nl": lambda rng: "\n",
+    "tab": lambda rng: "\t",
     "◇": lambda rng: digits(rng, 1),
     "◆": lambda rng: rng.choice("123456789"),
 }
