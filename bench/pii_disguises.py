@@ -23,6 +23,7 @@ HOSTS = {
     "hanmail": "한메일",
     "nate": "네이트",
 }
+ORDINARY = {"bare", "lower", "official", "upper", "word"}  # no disguises, only never drawn alone
 Disguise = Callable[[Random, str], str]
 
 

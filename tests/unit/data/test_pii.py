@@ -1,10 +1,13 @@
 """Personal data is found, what looks like it is left alone, and offsets are those of the text."""
 
+import re
 import time
 import unicodedata
+from random import Random
 
 import pii_cases
 import pytest
+from pii_disguises import DISGUISES
 
 from yaongi.data.pii import KINDS, check, find, scrub
 
@@ -106,6 +109,41 @@ def test_tuning_and_test_sentences_are_disjoint():
     for kind in (*KINDS, "none"):
         assert not set(tune.lines[kind]) & set(test.lines[kind])
     assert not set(tune.places) & set(test.places)
+
+
+def test_held_out_sentences_are_many_and_cover_every_disguise():
+    lines = pii_cases.read_templates("test").lines
+    assert min(len(lines[kind]) for kind in KINDS) >= 40
+    assert len(lines["none"]) >= 150
+    slots = {
+        slot
+        for of_kind in lines.values()
+        for line in of_kind
+        for slot in pii_cases.SLOT.findall(line)
+    }
+    assert {disguise for _, disguise in slots} == {"", "official", *DISGUISES}
+
+
+@pytest.mark.parametrize(
+    ("slot", "disguise", "plain"),
+    [
+        ("phone", "spoken", r"[공일이삼사오육칠팔구 .+-]+"),
+        ("card", "wrapped", r"[\d ‐-]+\n[\d ‐-]+"),
+        ("rrn", "masked", r"\d{6}[ -]*[1-4]\D{6}"),
+        ("email", "encoded", r"[\w.-]+(%40|&#64;|&commat;|\\u0040)[\w.]+"),
+        ("address", "official", r".+ \d+, \d+동 \d+호 \(.+\)"),
+    ],
+)
+def test_a_disguise_is_labelled_as_a_whole(slot, disguise, plain):
+    places = pii_cases.read_templates("test").places
+    for seed in range(50):
+        case = pii_cases.fill(f"앞 {{{slot}:{disguise}}} 뒤", places, Random(seed))
+        ((kind, start, end),) = case.labels
+        assert kind == slot
+        assert case.text[:start] == "앞 "
+        assert case.text[end:] == " 뒤"
+        value = unicodedata.normalize("NFKC", re.sub("[–—]", "-", case.text[start:end]))
+        assert re.fullmatch(plain, value)
 
 
 ADVERSARIAL = [
