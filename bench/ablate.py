@@ -154,6 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         hours = print_plan(lab, chosen)
         if args.budget:
             return 0
+        if args.time_steps:
+            lab.time_steps(arms_of(chosen))
+            write_report(chosen, lab.look, args.out)
+            return 0
         _check_budget(hours, args.cpu_hours, tokens)
         try:
             run_all(lab, list(chosen.values()), args.cpu_hours)
@@ -174,6 +178,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", default="800K", help="of a whole run, at most 3M")
     parser.add_argument("--cpu-hours", type=float, default=6.0, help="for all runs in --out")
     parser.add_argument("--budget", action="store_true", help="show plan and hours, then stop")
+    parser.add_argument("--time-steps", action="store_true",
+                        help="only time the arms' steps, one after another: for a quiet machine, "
+                        "where runs went side by side")  # fmt: skip
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice by default")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes/korean-small.yaml")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/ablate")
@@ -210,7 +217,7 @@ class Lab:
 
     def __init__(self, recipe: Path, tokens: int, out: Path, work: Path) -> None:
         self.tokens, self.runs, self.work = tokens, out / "runs", work
-        self.ledger = out / "cpu.jsonl"
+        self.ledger, self.quiet = out / "cpu.jsonl", out / "step_s.json"
         self.runs.mkdir(parents=True, exist_ok=True)
         settings = load_recipe(recipe)
         model = MODELS["dense"]()
@@ -243,9 +250,22 @@ class Lab:
         return sha256_json({"settings": self.settings(run), "seed": run.seed, **text})[:16]
 
     def look(self, run: Run) -> Result | None:
-        """The result of a run if it is finished."""
+        """The result of a run if it is finished; with the quiet machine's step time if known."""
         path = self.runs / f"{self.key(run)}.json"
-        return Result(**read_json(path)["result"]) if path.is_file() else None
+        if not path.is_file():
+            return None
+        result = read_json(path)["result"]
+        if self.quiet.is_file():
+            result["step_s"] = read_json(self.quiet).get(" ".join(run.arm), result["step_s"])
+        return Result(**result)
+
+    def time_steps(self, arms: Sequence[Arm], steps: int = 20) -> None:
+        """Keep the median wall time of each arm's step, the arms in turn."""
+        times: dict[str, list[float]] = {" ".join(arm): [] for arm in arms}
+        for arm in [*arms, *reversed(arms)]:  # twice, so that a slow minute hits no arm alone
+            cfg = parse(PretrainConfig, self.settings(Run(arm, 1e-3)))
+            times[" ".join(arm)] += _trial(cfg, steps)[2]
+        write_json(self.quiet, {arm: round(statistics.median(t), 4) for arm, t in times.items()})
 
     def train(self, run: Run) -> Result:
         """Train, or go on training, and keep the result; the weights are thrown away."""
@@ -284,7 +304,7 @@ class Lab:
     def trial(self, arm: Arm) -> tuple[float, int]:
         """(CPU seconds of an optimizer step, bytes of the optimizer's state), on random tokens."""
         if arm not in self._trials:
-            self._trials[arm] = _trial(parse(PretrainConfig, self.settings(Run(arm, 1e-3))))
+            self._trials[arm] = _trial(parse(PretrainConfig, self.settings(Run(arm, 1e-3))))[:2]
         return self._trials[arm]
 
     def cost(self, run: Run) -> float:
@@ -380,20 +400,26 @@ def write_report(studies: dict[str, Study], look: Look, out: Path) -> None:
     print(f"written to {out / 'tables.md'}")
 
 
-def _trial(cfg: PretrainConfig, steps: int = 3) -> tuple[float, int]:
-    """(CPU seconds of the fastest step, bytes of the optimizer's state)."""
+def arms_of(studies: dict[str, Study]) -> list[Arm]:
+    """Every arm once."""
+    return list(dict.fromkeys(arm for study in studies.values() for arm in study.arms.values()))
+
+
+def _trial(cfg: PretrainConfig, steps: int = 3) -> tuple[float, int, list[float]]:
+    """(CPU seconds of the fastest step, bytes of the optimizer's state, wall times of steps)."""
     device = choose_device(cfg.device)
     model = LM(cfg.model).to(device)
     optimizer = build_optimizer(cfg.optimizer, model)
     precision = choose_precision(cfg.precision, device)
-    times = [time.process_time()]
+    times, walls = [time.process_time()], [time.perf_counter()]
     for _ in train_steps(
         model, optimizer, RandomRows(cfg), next_token, cfg, steps=steps, precision=precision
     ):
         times.append(time.process_time())
+        walls.append(time.perf_counter())
     tensors = [t for state in optimizer.state_dict()["state"].values() for t in state.values()]
     size = sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
-    return min(b - a for a, b in pairwise(times)), size
+    return min(b - a for a, b in pairwise(times)), size, [b - a for a, b in pairwise(walls)][1:]
 
 
 def total(model: dict[str, Any]) -> int:

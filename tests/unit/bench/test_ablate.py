@@ -278,6 +278,10 @@ def test_a_stopped_study_goes_on_and_a_finished_one_trains_nothing(
         for c in kept(tmp_path).values()
     }
     assert sizes["teon"] < sizes["adamw"]  # one moment of each matrix instead of two
+    assert ablate.main([*arguments, "--time-steps"]) == 0  # again, one arm after another
+    quiet = json.loads((out / "step_s.json").read_text("utf-8"))
+    assert set(quiet) == {"dense adamw", "dense teon"} and len(trained) == 9
+    assert f"{quiet['dense teon']:.2f} |" in (out / "tables.md").read_text("utf-8")
 
 
 def test_runs_stop_when_the_hours_are_spent(arguments, tmp_path, monkeypatch, capsys):
