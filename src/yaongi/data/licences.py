@@ -188,7 +188,7 @@ _OPEN = {
     "CDLA": (r"\bcdla",),
     "OGL": (r"\bogl\b|(?<!korea )open government licen[cs]e",),
     "MIT": (r"\bmit\b",),
-    "Apache": (r"\bapache\b",),
+    "Apache": (r"(?<!solar-)\bapache\b",),  # Upstage's own text borrows the name
     "BSD": (r"\b0?bsd\b",),
     "ISC": (r"\bisc\b",),
     "zlib": (r"\bzlib\b",),

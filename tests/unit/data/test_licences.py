@@ -138,6 +138,7 @@ def test_open_ones_are_named(licence, found):
         ("공공누리", "unknown"),  # which of the types decides
         ("Creative Commons", "unknown"),
         ("MITRE", "unknown"),
+        ("Solar-Apache License 2.0", "unknown"),
         ("later", "unknown"),
     ],
 )
