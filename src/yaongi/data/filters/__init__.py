@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from yaongi.core.config import Config, Registry
@@ -46,6 +47,18 @@ class Filter(Config):
     def clean(self, text: str) -> Cleaned:
         """What becomes of ``text``, any string. The same text always gets the same answer."""
         raise NotImplementedError
+
+    def at(self, root: Path) -> Filter:
+        """This filter with its relative paths below ``root``, the folder of the recipe's data."""
+        return self
+
+    def fingerprint(self) -> str:
+        """Changes when the files it reads change; "" when it reads none.
+
+        Raises:
+            DataError: one of them is missing.
+        """
+        return ""
 
     def step(self, **options: Any) -> FilterStep:
         """This filter in a datatrove pipeline; ``options`` are those of its ``BaseFilter``."""
