@@ -80,6 +80,7 @@ FILTERS = Registry(
         "repetition": "yaongi.data.filters.repetition:Repetition",
         "profanity": "yaongi.data.filters.profanity:Profanity",
         "emoticons": "yaongi.data.filters.emoticons:Emoticons",
+        "decontaminate": "yaongi.data.filters.decontaminate:Decontaminate",
     },
 )
 """In the order in which they make sense: each expects what the ones before it have repaired."""

@@ -37,7 +37,7 @@ class FilesSource(Source):
         return self.path
 
     def read(self, reading: Reading) -> Iterator[Document]:
-        files, skipped = self._files(reading.root)
+        files, skipped = self.files(reading.root)
         if skipped:
             reading.warn(
                 f"{self.path}: {len(skipped)} files that are no rows were not read, "
@@ -53,12 +53,12 @@ class FilesSource(Source):
 
     def fingerprint(self, root: Path) -> str:
         digest = hashlib.sha256()
-        for file in self._files(root)[0]:
+        for file in self.files(root)[0]:
             digest.update(f"{_label(file, root)}\0{file.stat().st_size}\0".encode())
             _sample(file, digest)
         return digest.hexdigest()
 
-    def _files(self, root: Path) -> tuple[list[Path], list[Path]]:
+    def files(self, root: Path) -> tuple[list[Path], list[Path]]:
         """The files to read, in order, and those of the folder that are left out."""
         place = locate(self.path, root)
         if any(c in self.path for c in "*?["):

@@ -5,6 +5,8 @@ import time
 
 import pytest
 from datatrove.data import Document
+from every_filter import needed
+from every_filter import step as make
 from pydantic import TypeAdapter, ValidationError
 
 from yaongi.core.errors import CapabilityError
@@ -42,18 +44,21 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @every_kind
 def test_defaults_are_enough_and_unknown_settings_are_refused(kind):
+    """But for the files that only the user can name."""
     choice = TypeAdapter(FilterChoice)
-    assert choice.validate_python(kind) == choice.validate_python({"kind": kind})
+    files = needed(kind)
+    plain = choice.validate_python({"kind": kind, **files} if files else kind)
+    assert plain == choice.validate_python({"kind": kind, **files})
     with pytest.raises(ValidationError, match="is not a setting"):
-        choice.validate_python({"kind": kind, "nonsense": 1})
+        choice.validate_python({"kind": kind, **files, "nonsense": 1})
 
 
 @every_kind
 @pytest.mark.parametrize("text", TEXTS)
 def test_same_text_same_answer_and_no_drop_without_a_constant_reason(kind, text):
-    step = FILTERS.lookup(kind)()
+    step = make(kind)
     result = step.clean(text)
-    assert result == FILTERS.lookup(kind)().clean(text)
+    assert result == make(kind).clean(text)
     assert re.fullmatch(r"[a-z0-9 -]*", result.drop)
     if result.text != text and not result.drop:
         assert result.changed
@@ -64,7 +69,7 @@ def test_same_text_same_answer_and_no_drop_without_a_constant_reason(kind, text)
 
 @every_kind
 def test_cleaning_twice_is_cleaning_once(kind):
-    step = FILTERS.lookup(kind)()
+    step = make(kind)
     for text in TEXTS:
         once = step.clean(text)
         if not once.drop:
@@ -74,7 +79,7 @@ def test_cleaning_twice_is_cleaning_once(kind):
 
 @every_kind
 def test_a_clean_article_stays_byte_for_byte(kind):
-    result = FILTERS.lookup(kind)().clean(NEWS)
+    result = make(kind).clean(NEWS)
     assert result.text == NEWS
     assert not result.drop
     assert not result.changed
@@ -100,7 +105,7 @@ def test_a_clean_article_stays_byte_for_byte(kind):
     ],
 )
 def test_time_grows_with_length_only(kind, unit):
-    step = FILTERS.lookup(kind)()
+    step = make(kind)
     step.clean("기자 대출 The quick brown fox jumps over the lazy dog")
     start = time.process_time()
     step.clean(unit * (60_000 // len(unit)))
@@ -109,7 +114,7 @@ def test_time_grows_with_length_only(kind, unit):
 
 @every_kind
 def test_as_a_datatrove_step_every_drop_is_counted_by_reason(kind):
-    config = FILTERS.lookup(kind)()
+    config = make(kind)
     step = config.step()
     documents = [Document(text=text, id=str(i)) for i, text in enumerate(TEXTS)]
     kept = {document.id: document for document in step.run(iter(documents))}
@@ -125,7 +130,7 @@ def test_as_a_datatrove_step_every_drop_is_counted_by_reason(kind):
 
 
 def test_a_chain_stops_at_the_first_drop_and_names_the_step():
-    steps = [FILTERS.lookup(kind)() for kind in ("encoding", "boilerplate", "shape", "profanity")]
+    steps = [make(kind) for kind in ("encoding", "boilerplate", "shape", "profanity")]
     result = clean("\u200b기사 제보\n시발", steps)
     assert result.drop == "shape: too short"
     assert result.text == "시발"

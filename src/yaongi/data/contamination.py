@@ -1,0 +1,342 @@
+"""Finding the items of evaluation sets inside documents.
+
+Two signs, both blind to case, punctuation and, but for words, to spacing: a whole text of an item
+(question, context, answer ...) stands in the document, or a large part of its n-grams does. Words
+in 13-grams are GPT-3's (Brown et al. 2020, arXiv:2005.14165, appendix C); Korean spacing varies
+too much for them, so Hangul and Han are compared by the letter. N-grams of many texts of one set
+are its template and no sign. Everything is 64-bit polynomial hashes (Karp & Rabin 1987) in numpy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from yaongi.text.normalize import nfc
+
+
+class Limits(NamedTuple):
+    """What counts as found.
+
+    Args:
+        words: n of the word n-grams.
+        letters: n of the n-grams of Hangul and Han letters.
+        overlap: share of a text's n-grams that must stand in the document.
+        exact: size of the shortest text that is looked for as a whole; a letter of Hangul or Han
+            counts three, any other one.
+        template: n-grams of more than so many different texts of one set are no sign.
+    """
+
+    words: int = 13
+    letters: int = 30
+    overlap: float = 0.5
+    exact: int = 45
+    template: int = 10
+
+
+class Match(NamedTuple):
+    """A text of an evaluation set that was found.
+
+    Args:
+        where: the set and the row, ``gsm8k_test:12``.
+        overlap: the share of its n-grams found, or 1 where the whole text stands there.
+        whole: whether it does.
+    """
+
+    where: str
+    overlap: float
+    whole: bool
+
+
+class Contamination:
+    """The texts of evaluation sets, indexed.
+
+    About 16 bytes for every n-gram: 30 MB for 8 MB of sets.
+
+    Args:
+        rows: (set, row number, row); every string in a row, however deep, is a text of its own.
+        limits: what counts as found.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, int, Any]], limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        texts = _collect(rows, self.limits)
+        self.where = [f"{text.set}:{text.row}" for text in texts]
+        self._grams = [
+            _Grams(texts, self.limits.template, telling)
+            for telling in (self._telling_words, self._telling_letters)
+        ]
+        self._whole = _Whole(texts, self.limits.exact)
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def find(self, text: str) -> Match | None:
+        """The clearest match in ``text``."""
+        page = Page(text)
+        if (found := self._whole.find(page)) is not None:
+            return Match(self.where[found], 1.0, True)
+        best = [
+            grams.best(of(page))
+            for grams, of in zip(self._grams, (self._word_grams, self._letter_grams), strict=True)
+        ]
+        owner, share = max(best, key=lambda match: match[1])
+        if share <= 0 or share < self.limits.overlap:
+            return None
+        return Match(self.where[owner], share, False)
+
+    def _word_grams(self, page: Page) -> np.ndarray:
+        starts = _starts(page.words, self.limits.words)
+        return _Sums(page.words)(starts, starts + self.limits.words)
+
+    def _letter_grams(self, page: Page) -> np.ndarray:
+        starts = _starts(page.codes, self.limits.letters)
+        return page.letters(starts, starts + self.limits.letters)[self._wide(page, starts)]
+
+    def _wide(self, page: Page, starts: np.ndarray) -> np.ndarray:
+        """Windows mostly of Hangul and Han: five words of English are thirty letters too."""
+        return (
+            2 * (page.wide[starts + self.limits.letters] - page.wide[starts]) > self.limits.letters
+        )
+
+    def _telling_words(self, page: Page) -> np.ndarray:
+        """Without lists of numbers, rows of zeros, and ``for i in range(n): for j in ...``."""
+        n = self.limits.words
+        starts = _starts(page.words, n)
+        long = page.ends[starts + n - 1] - page.starts[starts] >= _LETTERS_PER_WORD * n
+        return self._word_grams(page)[long & (2 * _distinct(page.words, n) > n)]
+
+    def _telling_letters(self, page: Page) -> np.ndarray:
+        """Without ㅋㅋㅋㅋ."""
+        n = self.limits.letters
+        varied = 3 * _distinct(page.codes, n) > n
+        return self._letter_grams(page)[varied[self._wide(page, _starts(page.codes, n))]]
+
+
+_LETTERS_PER_WORD = 3  # fewer is source code or arithmetic
+
+
+def _starts(values: np.ndarray, n: int) -> np.ndarray:
+    return np.arange(max(0, len(values) - n + 1))
+
+
+def _distinct(values: np.ndarray, n: int) -> np.ndarray:
+    """How many different values each window of ``n`` has."""
+    if len(values) < n:
+        return np.zeros(0, np.int64)
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(values, n), axis=1)
+    return 1 + np.count_nonzero(np.diff(windows, axis=1), axis=1)
+
+
+class _Text(NamedTuple):
+    """A text of a set, and the first row it stands in."""
+
+    page: Page
+    set: str
+    row: int
+
+
+def _collect(rows: Iterable[tuple[str, int, Any]], limits: Limits) -> list[_Text]:
+    """The different texts long enough to be looked for, without those of many rows of a set.
+
+    One context of several questions is one text; the instruction of every row is a template.
+    """
+    found: dict[tuple[str, int], _Text] = {}
+    times: Counter[tuple[str, int]] = Counter()
+    for name, number, row in rows:
+        for text in strings(row):
+            page = Page(text)
+            if page.size >= limits.exact or len(page.words) >= limits.words:
+                key = (name, int(page.letters(0, len(page))))
+                found.setdefault(key, _Text(page, name, number))
+                times[key] += 1
+    return [text for key, text in found.items() if times[key] <= limits.template]
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+
+
+# --- text as numbers -------------------------------------------------------------------------
+
+
+class Page:
+    """A text as its letters and digits, without case, punctuation and spaces.
+
+    Attributes:
+        codes: (n,) uint32 code points of the letters.
+        letters: hash of any stretch of letters, by (start, end).
+        wide: (n+1,) how many of the letters before are Hangul or Han.
+        words, starts, ends: (n_words,) uint64 hashes, and where in the letters they stand.
+    """
+
+    def __init__(self, text: str) -> None:
+        data = nfc(text).casefold().encode("utf-32-le", "surrogatepass")
+        codes = np.frombuffer(data, dtype="<u4")
+        kinds = _kinds()[codes]
+        there = kinds > 0
+        self.codes = codes[there]
+        self.letters = _Sums(self.codes.astype(np.uint64))
+        self.wide = np.concatenate([[0], np.cumsum(kinds[there] == _WIDE)])
+        edges = np.flatnonzero(np.diff(there, prepend=False, append=False))
+        before = np.concatenate([[0], np.cumsum(there)])[edges]
+        self.starts, self.ends = before[::2], before[1::2]
+        self.words = self.letters(self.starts, self.ends)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def size(self) -> int:
+        """Letters, those of Hangul and Han three times: so much more does one say."""
+        return len(self.codes) + 2 * int(self.wide[-1])
+
+
+class _Sums:
+    """Hashes of stretches of a sequence: sum of mix(x_j) B^j over it, divided by B^start."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        terms = _mix(values) * _powers(len(values))
+        self.sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
+
+    def __call__(self, start: Any, end: Any) -> np.ndarray:
+        if len(self.sums) == 1:
+            return np.zeros(np.shape(start), np.uint64)
+        return (self.sums[end] - self.sums[start]) * _powers(len(self.sums), True)[start]
+
+
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
+_ALNUM, _WIDE = 1, 2
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """SplitMix64: neighbouring code points become unrelated numbers."""
+    values = values + np.uint64(_BASE)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+_known: dict[bool, np.ndarray] = {}
+
+
+def _powers(n: int, inverse: bool = False) -> np.ndarray:
+    """B^0 ... B^(n-1) modulo 2^64, or of 1/B."""
+    if inverse not in _known or len(_known[inverse]) < n:
+        base = pow(_BASE, -1, 2**64) if inverse else _BASE
+        factors = np.full(max(2 * n, 1 << 16), base, dtype=np.uint64)
+        factors[0] = 1
+        _known[inverse] = np.cumprod(factors)
+    return _known[inverse][:n]
+
+
+@functools.cache
+def _kinds() -> np.ndarray:
+    """Of every code point: 0 no letter or digit, 1 one, 2 one of Hangul, Han or Kana."""
+    kinds = np.fromiter((chr(c).isalnum() for c in range(0x110000)), np.uint8, 0x110000)
+    for first, last in ((0x1100, 0x11FF), (0x3040, 0x318F), (0x3400, 0x9FFF), (0xAC00, 0xD7A3)):
+        kinds[first : last + 1] *= _WIDE
+    return kinds
+
+
+# --- the index -------------------------------------------------------------------------------
+
+_NONE = np.zeros(0, np.uint64)
+
+
+class _Grams:
+    """Which texts an n-gram is from: sorted hashes, and the owners of each, one after another."""
+
+    def __init__(
+        self, texts: list[_Text], template: int, grams: Callable[[Page], np.ndarray]
+    ) -> None:
+        of_text = [np.unique(grams(text.page)) for text in texts]
+        owner = np.repeat(np.arange(len(texts)), [len(grams) for grams in of_text])
+        keys = np.concatenate([_NONE, *of_text])
+        sets = np.unique([text.set for text in texts], return_inverse=True)[1]
+        keep = ~_frequent(keys, sets[owner], template)
+        order = np.argsort(keys[keep], kind="stable")
+        self.keys, self.first = np.unique(keys[keep][order], return_index=True)
+        self.owner = owner[keep][order].astype(np.int32)
+        self.last = np.append(self.first[1:], len(self.owner))
+        self.total = np.bincount(self.owner, minlength=len(texts))
+
+    def best(self, grams: np.ndarray) -> tuple[int, float]:
+        """(text, share of its n-grams among ``grams``) where that is largest."""
+        if not len(grams) or not len(self.keys):
+            return 0, 0.0
+        at = np.searchsorted(self.keys, grams)
+        at[at == len(self.keys)] = 0
+        at = np.unique(at[self.keys[at] == grams])
+        if not len(at):
+            return 0, 0.0
+        owners = np.concatenate([self.owner[self.first[i] : self.last[i]] for i in at])
+        texts, hits = np.unique(owners, return_counts=True)
+        shares = hits / self.total[texts]
+        best = int(np.argmax(shares))
+        return int(texts[best]), float(shares[best])
+
+
+def _frequent(keys: np.ndarray, sets: np.ndarray, most: int) -> np.ndarray:
+    """Which entries have a key that stands in more than ``most`` texts of one set."""
+    order = np.lexsort((sets, keys))
+    keys, sets = keys[order], sets[order]
+    changes = np.flatnonzero((np.diff(keys) != 0) | (np.diff(sets) != 0)) + 1
+    lengths = np.diff(np.concatenate([[0], changes, [len(keys)]]))
+    many = np.unique(np.repeat(keys, np.repeat(lengths > most, lengths)))  # of any set
+    frequent = np.zeros(len(keys), dtype=bool)
+    frequent[order] = np.isin(keys, many)
+    return frequent
+
+
+class _Whole:
+    """Texts as a whole: each waits at its rarest window for its hash to be checked."""
+
+    def __init__(self, texts: list[_Text], least: int) -> None:
+        self.window = least // 3  # letters; no text of that size has fewer
+        chosen = [i for i, text in enumerate(texts) if text.page.size >= least]
+        pages = [texts[i].page for i in chosen]
+        windows = [self._windows(page) for page in pages]
+        keys, counts = np.unique(np.concatenate([_NONE, *windows]), return_counts=True)
+        rarest = [int(np.argmin(counts[np.searchsorted(keys, of_text)])) for of_text in windows]
+        anchors = [of_text[i] for of_text, i in zip(windows, rarest, strict=True)]
+        order = np.argsort(np.asarray(anchors, np.uint64), kind="stable")
+        self.anchors = np.asarray(anchors, np.uint64)[order]
+        self.texts = np.asarray(chosen, np.int64)[order]
+        self.offset = np.asarray(rarest, np.int64)[order]
+        self.length = np.asarray([len(page) for page in pages], np.int64)[order]
+        whole = [page.letters(0, len(page)) for page in pages]
+        self.hash = np.asarray(whole, np.uint64)[order]
+
+    def find(self, page: Page) -> int | None:
+        """The number of a text that stands in ``page``, the first such."""
+        windows = self._windows(page)
+        first = np.searchsorted(self.anchors, windows)
+        number = np.searchsorted(self.anchors, windows, side="right") - first
+        place = np.repeat(np.arange(len(windows)), number)
+        if not len(place):
+            return None
+        nth = np.arange(len(place)) - np.repeat(np.cumsum(number) - number, number)
+        entry = np.repeat(first, number) + nth
+        start = place - self.offset[entry]
+        end = start + self.length[entry]
+        fits = (start >= 0) & (end <= len(page))
+        entry, start, end = entry[fits], start[fits], end[fits]
+        same = np.flatnonzero(page.letters(start, end) == self.hash[entry])
+        return int(self.texts[entry[same[0]]]) if len(same) else None
+
+    def _windows(self, page: Page) -> np.ndarray:
+        starts = _starts(page.codes, self.window)
+        return page.letters(starts, starts + self.window)
