@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from yaongi.cli import data_quality
 from yaongi.cli.console import emit
 from yaongi.cli.options import (
     dry_run_option,
@@ -49,6 +50,9 @@ def data() -> None:
 def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Make the corpus."""
     _summary(_road(recipe, overrides, "corpus", out).corpus, as_json)
+
+
+data.add_command(data_quality.command, "quality")
 
 
 @click.group(help=_("Train a tokenizer."))

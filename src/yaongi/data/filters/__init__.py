@@ -80,6 +80,7 @@ FILTERS = Registry(
         "repetition": "yaongi.data.filters.repetition:Repetition",
         "profanity": "yaongi.data.filters.profanity:Profanity",
         "emoticons": "yaongi.data.filters.emoticons:Emoticons",
+        "quality": "yaongi.data.filters.quality:Quality",
         "decontaminate": "yaongi.data.filters.decontaminate:Decontaminate",
     },
 )
