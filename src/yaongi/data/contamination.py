@@ -31,8 +31,8 @@ class Limits(NamedTuple):
     """
 
     words: int = 13
-    letters: int = 30
-    overlap: float = 0.5
+    letters: int = 20
+    overlap: float = 0.1
     exact: int = 45
     template: int = 10
 
@@ -54,7 +54,7 @@ class Match(NamedTuple):
 class Contamination:
     """The texts of evaluation sets, indexed.
 
-    About 16 bytes for every n-gram: 30 MB for 8 MB of sets.
+    28 bytes for every n-gram, and the names of the texts.
 
     Args:
         rows: (set, row number, row); every string in a row, however deep, is a text of its own.
@@ -73,6 +73,17 @@ class Contamination:
 
     def __len__(self) -> int:
         return len(self.where)
+
+    @property
+    def n_grams(self) -> int:
+        """Different n-grams that are looked for."""
+        return sum(len(grams.keys) for grams in self._grams)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the index in memory, without the names of the texts."""
+        arrays = [value for part in (*self._grams, self._whole) for value in vars(part).values()]
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     def find(self, text: str) -> Match | None:
         """The clearest match in ``text``."""
@@ -97,23 +108,23 @@ class Contamination:
         return page.letters(starts, starts + self.limits.letters)[self._wide(page, starts)]
 
     def _wide(self, page: Page, starts: np.ndarray) -> np.ndarray:
-        """Windows mostly of Hangul and Han: five words of English are thirty letters too."""
+        """Windows mostly of Hangul and Han: four words of English are twenty letters too."""
         return (
             2 * (page.wide[starts + self.limits.letters] - page.wide[starts]) > self.limits.letters
         )
 
-    def _telling_words(self, page: Page) -> np.ndarray:
-        """Without lists of numbers, rows of zeros, and ``for i in range(n): for j in ...``."""
+    def _telling_words(self, page: Page) -> tuple[np.ndarray, ...]:
+        """And which of them tell: no lists of numbers, rows of zeros, ``for i in range(n)``."""
         n = self.limits.words
         starts = _starts(page.words, n)
         long = page.ends[starts + n - 1] - page.starts[starts] >= _LETTERS_PER_WORD * n
-        return self._word_grams(page)[long & (2 * _distinct(page.words, n) > n)]
+        return self._word_grams(page), long & (2 * _distinct(page.words, n) > n)
 
-    def _telling_letters(self, page: Page) -> np.ndarray:
-        """Without ㅋㅋㅋㅋ."""
+    def _telling_letters(self, page: Page) -> tuple[np.ndarray, ...]:
+        """And which of them tell: no ㅋㅋㅋㅋ."""
         n = self.limits.letters
         varied = 3 * _distinct(page.codes, n) > n
-        return self._letter_grams(page)[varied[self._wide(page, _starts(page.codes, n))]]
+        return self._letter_grams(page), varied[self._wide(page, _starts(page.codes, n))]
 
 
 _LETTERS_PER_WORD = 3  # fewer is source code or arithmetic
@@ -174,12 +185,17 @@ _NONE = np.zeros(0, np.uint64)
 
 
 class _Grams:
-    """Which texts an n-gram is from: sorted hashes, and the owners of each, one after another."""
+    """Which texts an n-gram is from: sorted hashes, and the owners of each, one after another.
+
+    Args:
+        grams: the n-grams of a page, and which of them are a sign.
+    """
 
     def __init__(
-        self, texts: list[_Text], template: int, grams: Callable[[Page], np.ndarray]
+        self, texts: list[_Text], template: int, grams: Callable[[Page], tuple[np.ndarray, ...]]
     ) -> None:
-        of_text = [np.unique(grams(text.page)) for text in texts]
+        found = [grams(text.page) for text in texts]
+        of_text = [np.unique(of_page[telling]) for of_page, telling in found]
         owner = np.repeat(np.arange(len(texts)), [len(grams) for grams in of_text])
         keys = np.concatenate([_NONE, *of_text])
         sets = np.unique([text.set for text in texts], return_inverse=True)[1]
@@ -188,7 +204,8 @@ class _Grams:
         self.keys, self.first = np.unique(keys[keep][order], return_index=True)
         self.owner = owner[keep][order].astype(np.int32)
         self.last = np.append(self.first[1:], len(self.owner))
-        self.total = np.bincount(self.owner, minlength=len(texts))
+        all_of_text = np.asarray([len(np.unique(of_page)) for of_page, _ in found], np.int64)
+        self.total = all_of_text - np.bincount(owner[~keep], minlength=len(texts))
 
     def best(self, grams: np.ndarray) -> tuple[int, float]:
         """(text, share of its n-grams among ``grams``) where that is largest."""

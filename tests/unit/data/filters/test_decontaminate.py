@@ -66,7 +66,7 @@ def test_decomposed_hangul_is_the_same_text(folder):
 
 
 def test_most_of_a_context_is_found_and_a_quotation_from_it_is_not(folder):
-    most, little = CONTEXT[:110], CONTEXT[:50]
+    most, little = CONTEXT[:110], CONTEXT[:32]
     result = step(folder).clean(BEFORE + most.replace(" ", "") + AFTER)
     assert (result.drop, result.tags["contamination"]) == ("evaluation n-grams", "exam:4")
     assert step(folder).clean(BEFORE + little + AFTER).drop == ""
