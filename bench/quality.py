@@ -3,7 +3,8 @@
     YAONGI_DATA=... python bench/quality.py            # bench/results/quality.json
 
 It learns edited Korean prose and manuals against comments and a chat model that repeats itself,
-with ``--spoilt`` also against the good texts with their words shuffled or run together. The sources below ``UNSEEN`` are kept out; there a good one is edited text, a bad one is not.
+with ``--spoilt`` also against the good texts with their words shuffled or run together. The
+sources below ``UNSEEN`` are kept out; there a good one is edited text, a bad one is not.
 """
 
 import argparse
@@ -120,13 +121,15 @@ def main() -> None:
     clean = [text for name in ("ko_react_dev", "ko_fastapi_docs") for text in texts(root, name, 50)]
     spoilt = {how: above_half(model, found) for how, found in damaged(clean).items()}
     chosen, values = np.asarray(labels), np.asarray(scores)
+    metrics = made.manifest.metrics
+    metrics["by_source"] = {Path(name).name: of for name, of in metrics["by_source"].items()}
     result = {
         "learnt": {
             "good": GOOD,
             "bad": BAD + SPOILT * args.spoilt,
             "documents": made.manifest.counts["learnt"],
         },
-        "held_out_documents": made.manifest.metrics,
+        "held_out_documents": metrics,
         "unseen_sources": unseen,
         "spoilt_above_half": spoilt,
         "unseen_auc_95": [round(x, 4) for x in auc(values[chosen], values[~chosen])],
