@@ -54,7 +54,7 @@ class Match(NamedTuple):
 class Contamination:
     """The texts of evaluation sets, indexed.
 
-    28 bytes for every n-gram, and the names of the texts.
+    About 40 bytes for every n-gram, and the names of the texts.
 
     Args:
         rows: (set, row number, row); every string in a row, however deep, is a text of its own.
@@ -82,7 +82,9 @@ class Contamination:
     @property
     def bytes(self) -> int:
         """Size of the index in memory, without the names of the texts."""
-        arrays = [value for part in (*self._grams, self._whole) for value in vars(part).values()]
+        parts = [*self._grams, self._whole]
+        parts += [part.keys for part in parts]
+        arrays = [value for part in parts for value in vars(part).values()]
         return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
     def find(self, text: str) -> Match | None:
@@ -184,6 +186,28 @@ def strings(value: Any) -> Iterator[str]:
 _NONE = np.zeros(0, np.uint64)
 
 
+class _Keys:
+    """Sorted different hashes, and a table of their first bits: a fast first look."""
+
+    def __init__(self, hashes: np.ndarray) -> None:
+        self.hashes = hashes
+        bits = max(16, int(8 * len(hashes)).bit_length())
+        self.shift = np.uint64(64 - bits)
+        self.table = np.zeros(2**bits, dtype=bool)
+        self.table[hashes >> self.shift] = True
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def among(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(places in ``found``, which key stands there)."""
+        places = np.flatnonzero(self.table[found >> self.shift])
+        which = np.searchsorted(self.hashes, found[places])
+        which[which == len(self.hashes)] = 0
+        same = self.hashes[which] == found[places] if len(places) else places > 0
+        return places[same], which[same]
+
+
 class _Grams:
     """Which texts an n-gram is from: sorted hashes, and the owners of each, one after another.
 
@@ -201,7 +225,8 @@ class _Grams:
         sets = np.unique([text.set for text in texts], return_inverse=True)[1]
         keep = ~_frequent(keys, sets[owner], template)
         order = np.argsort(keys[keep], kind="stable")
-        self.keys, self.first = np.unique(keys[keep][order], return_index=True)
+        keys, self.first = np.unique(keys[keep][order], return_index=True)
+        self.keys = _Keys(keys)
         self.owner = owner[keep][order].astype(np.int32)
         self.last = np.append(self.first[1:], len(self.owner))
         all_of_text = np.asarray([len(np.unique(of_page)) for of_page, _ in found], np.int64)
@@ -209,11 +234,7 @@ class _Grams:
 
     def best(self, grams: np.ndarray) -> tuple[int, float]:
         """(text, share of its n-grams among ``grams``) where that is largest."""
-        if not len(grams) or not len(self.keys):
-            return 0, 0.0
-        at = np.searchsorted(self.keys, grams)
-        at[at == len(self.keys)] = 0
-        at = np.unique(at[self.keys[at] == grams])
+        at = np.unique(self.keys.among(grams)[1])
         if not len(at):
             return 0, 0.0
         owners = np.concatenate([self.owner[self.first[i] : self.last[i]] for i in at])
@@ -247,7 +268,9 @@ class _Whole:
         rarest = [int(np.argmin(counts[np.searchsorted(keys, of_text)])) for of_text in windows]
         anchors = [of_text[i] for of_text, i in zip(windows, rarest, strict=True)]
         order = np.argsort(np.asarray(anchors, np.uint64), kind="stable")
-        self.anchors = np.asarray(anchors, np.uint64)[order]
+        keys, self.first = np.unique(np.asarray(anchors, np.uint64)[order], return_index=True)
+        self.keys = _Keys(keys)
+        self.last = np.append(self.first[1:], len(anchors))
         self.texts = np.asarray(chosen, np.int64)[order]
         self.offset = np.asarray(rarest, np.int64)[order]
         self.length = np.asarray([len(page) for page in pages], np.int64)[order]
@@ -256,14 +279,12 @@ class _Whole:
 
     def find(self, page: Page) -> int | None:
         """The number of a text that stands in ``page``, the first such."""
-        windows = self._windows(page)
-        first = np.searchsorted(self.anchors, windows)
-        number = np.searchsorted(self.anchors, windows, side="right") - first
-        place = np.repeat(np.arange(len(windows)), number)
+        place, which = self.keys.among(self._windows(page))
         if not len(place):
             return None
-        nth = np.arange(len(place)) - np.repeat(np.cumsum(number) - number, number)
-        entry = np.repeat(first, number) + nth
+        first, number = self.first[which], (self.last - self.first)[which]
+        nth = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+        place, entry = np.repeat(place, number), np.repeat(first, number) + nth
         start = place - self.offset[entry]
         end = start + self.length[entry]
         fits = (start >= 0) & (end <= len(page))
