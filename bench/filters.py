@@ -23,7 +23,10 @@ from yaongi.data.sources import Reading
 from yaongi.data.sources.files import FilesSource
 
 ROOT = Path(__file__).parents[1]
-STEPS: dict[str, Filter] = {kind: FILTERS.lookup(kind)(kind=kind) for kind in FILTERS.builtin}
+NEED_FILES = ("quality", "decontaminate")  # they have benches of their own
+STEPS: dict[str, Filter] = {
+    kind: FILTERS.lookup(kind)(kind=kind) for kind in FILTERS.builtin if kind not in NEED_FILES
+}
 STEPS["shape, Korean only"] = Shape(min_hangul=0.25)
 
 
