@@ -10,6 +10,7 @@ from yaongi.core.seeds import Seed
 from yaongi.data.filters import FILTERS, Filter
 from yaongi.data.train_quality import QualityConfig, train_quality
 
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 ITEM = "다음 중 조선 시대의 신분 제도에 대한 설명으로 옳지 않은 것은 무엇입니까?"
 
 
@@ -21,7 +22,9 @@ def step(kind: str, **settings: Any) -> Filter:
 @functools.cache
 def needed(kind: str) -> dict[str, Any]:
     """The settings without a default."""
-    folder = Path(tempfile.mkdtemp())  # small; gone with the machine's temporary files
+    kept = tempfile.TemporaryDirectory()
+    _FOLDERS.append(kept)  # removed when the tests end
+    folder = Path(kept.name)
     if kind == "decontaminate":
         items = folder / "exam.jsonl"
         items.write_text(json.dumps({"question": ITEM, "answer": "3"}), encoding="utf-8")
