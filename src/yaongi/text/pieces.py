@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from yaongi.core.i18n import translate
-from yaongi.text.tokenizer import byte_of_char
+from yaongi.text.bytelevel import byte_of_char
 
 PROBE = "가각 漢字 ㅋㅋㅋ 뷁𝌆 The  CAT\n\n\t1,234 ﬁ①Ａ é 👨‍👩‍👧 <|x|>\x01."
 """What tokenizers like to fold, drop or not know: widths, ligatures, case, spaces, rare signs."""

@@ -11,37 +11,22 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
-from yaongi.core.errors import TokenizerError, did_you_mean, nearest
+from yaongi.core.errors import TokenizerError, nearest
 from yaongi.core.files import write_bytes, write_json
+from yaongi.text.bytelevel import IGNORE_MERGES, REGEXES, byte_of_char, untrained
 from yaongi.text.chat import CHAT_TEMPLATE, Message, encode_chat
 from yaongi.text.control import CONTROL, END_OF_TEXT, IM_END, PAD
+from yaongi.text.learn import MIN_VOCAB, learn, word_counts
 from yaongi.text.normalize import nfc
 
-__all__ = ["CONTROL", "MIN_VOCAB", "REGEXES", "StreamDecoder", "Tokenizer"]
+__all__ = ["CONTROL", "IGNORE_MERGES", "MIN_VOCAB", "REGEXES", "StreamDecoder", "Tokenizer"]
 
-_CONTRACTIONS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-REGEXES = {
-    "qwen2": _CONTRACTIONS
-    + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "llama-bpe": _CONTRACTIONS
-    + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-}
-"""llama.cpp's name of a pre-tokenizer -> its regex, as llama-vocab.cpp has it."""
-
-MIN_VOCAB = len(CONTROL) + 256
-"""Control tokens and every byte: the smallest vocabulary there is."""
-
-_MIN_FREQUENCY = 2  # a merge seen once in the sample is an accident, not a word
-IGNORE_MERGES = {"llama-bpe"}  # llama.cpp takes a whole known word before merging for this one
 _FILE, _CONFIG_FILE, _TEMPLATE_FILE = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -92,33 +77,9 @@ class Tokenizer:
             TokenizerError: unknown regex, vocab_size below ``MIN_VOCAB``, a text that is not
                 Unicode, or too little text for ``vocab_size``.
         """
-        backend = _untrained(regex)
-        if vocab_size < MIN_VOCAB:
-            raise TokenizerError(
-                "vocab_size {asked} is too small: {control} control tokens and 256 bytes "
-                "need at least {least}.",
-                asked=vocab_size,
-                control=len(CONTROL),
-                least=MIN_VOCAB,
-            )
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            min_frequency=_MIN_FREQUENCY,
-            special_tokens=list(CONTROL),
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        backend.train_from_iterator(_checked(texts), trainer)
-        reached = backend.get_vocab_size()
-        if reached < vocab_size and not allow_smaller:
-            raise TokenizerError(
-                "The texts hold only {reached} tokens that occur at least {times} times; "
-                "{asked} were asked for. Give more text, or add tokenizer.vocab_size={reached} "
-                "(with --data: --vocab-size {reached}).",
-                reached=reached,
-                times=_MIN_FREQUENCY,
-                asked=vocab_size,
-            )
+        untrained(regex)  # a wrong name is said before texts are read
+        words = word_counts(map(_unicode, texts), regex)
+        backend = learn(words, vocab_size, regex=regex, allow_smaller=allow_smaller)
         return cls(backend.to_str().encode())
 
     @classmethod
@@ -247,27 +208,6 @@ class StreamDecoder:
         return rest
 
 
-def _untrained(regex: str) -> Backend:
-    """NFC, the regex, bytes: everything but the vocabulary."""
-    if regex not in REGEXES:
-        raise TokenizerError(
-            "'{name}' is not a known pre-tokenizer regex. {help}",
-            name=regex,
-            help=did_you_mean(regex, REGEXES),
-        )
-    backend = Backend(models.BPE(ignore_merges=regex in IGNORE_MERGES))
-    backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(REGEXES[regex]), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.post_processor = processors.ByteLevel(trim_offsets=False)  # adds no token
-    backend.decoder = decoders.ByteLevel()
-    return backend
-
-
 def read_backend(data: bytes, where: str | Path) -> Backend:
     """A ``tokenizer.json`` whose control tokens are text when somebody types them."""
     try:
@@ -286,7 +226,7 @@ def _check(backend: Backend, where: str | Path) -> str:
     """The regex name of one of our tokenizers. Raises TokenizerError for any other."""
     spec: dict[str, Any] = json.loads(backend.to_str())
     for name in REGEXES:
-        if _same_rules(spec, json.loads(_untrained(name).to_str())):
+        if _same_rules(spec, json.loads(untrained(name).to_str())):
             break
     else:
         raise _foreign(where, "its normalizer, pre-tokenizer or decoder is not one we write")
@@ -326,15 +266,6 @@ def _byte_table(backend: Backend, where: str | Path) -> list[bytes]:
     return [*(name.encode() for name in CONTROL), *plain]
 
 
-@functools.cache
-def byte_of_char() -> dict[str, int]:
-    """GPT-2's printable stand-in for each byte, inverted: printable bytes stand for themselves,
-    the others are numbered from U+0100 in order."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = (byte for byte in range(256) if byte not in printable)
-    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
-
-
 def check_id(token_id: int, size: int) -> None:
     """Raise TokenizerError unless ``token_id`` is one of ``size`` ids."""
     if not 0 <= token_id < size:
@@ -364,10 +295,6 @@ def check_unicode(text: str) -> str:
             position=error.start,
         ) from error
     return text
-
-
-def _checked(texts: Iterable[str]) -> Iterator[str]:
-    return map(_unicode, texts)
 
 
 def _no_threads_in_a_fork() -> None:
