@@ -81,11 +81,12 @@ def _found_ancestors(model: Artifact) -> list[Artifact]:
     found: dict[str, Artifact] = {}
     for node in model.as_ancestor().walk():
         if node.kind in ("shards", "corpus"):
-            found |= _opened(node)
+            found |= unchanged(node)
     return list(found.values())
 
 
-def _opened(node: Ancestor) -> dict[str, Artifact]:
+def unchanged(node: Ancestor) -> dict[str, Artifact]:
+    """The artifact of an ancestor by its kind, if it still is where and what it was."""
     if not (Path(node.path) / MANIFEST).is_file():
         return {}
     artifact = open_artifact(node.path, node.kind)

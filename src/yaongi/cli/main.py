@@ -23,7 +23,7 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "quickstart": ("yaongi.cli.quickstart:command", _("the whole road on the embedded corpus")),
     "run": ("yaongi.cli.run:command", _("the whole road of a recipe; resumes where it stopped")),
     "data": ("yaongi.cli.stages:data", _("build a corpus")),
-    "tokenizer": ("yaongi.cli.stages:tokenizer", _("train a tokenizer")),
+    "tokenizer": ("yaongi.cli.stages:tokenizer", _("train or compare tokenizers")),
     "pretrain": ("yaongi.cli.stages:pretrain", _("train a base model")),
     "sft": ("yaongi.cli.stages:sft", _("teach a base model to chat")),
     "eval": ("yaongi.cli.eval:command", _("score a model")),

@@ -18,6 +18,7 @@ from yaongi.cli.options import (
 )
 from yaongi.cli.plan import emit_dry_run
 from yaongi.cli.road import Road, make_recipe, read_recipe
+from yaongi.cli.tokenizer import report as tokenizer_report
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.errors import ConfigError
 from yaongi.core.i18n import translate as _
@@ -55,9 +56,12 @@ def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_js
 data.add_command(data_quality.command, "quality")
 
 
-@click.group(help=_("Train a tokenizer."))
+@click.group(help=_("Train and compare tokenizers."))
 def tokenizer() -> None:
     """Verbs of the text station."""
+
+
+tokenizer.add_command(tokenizer_report)
 
 
 @tokenizer.command(

@@ -30,9 +30,9 @@ def count_words(
 ) -> Counter[str]:
     """How often each word occurs, in memory that does not grow with the texts.
 
-    At more than ``max_words`` different words the rarest go, until half of that is left: what
-    stays is undercounted by no more than what a word that went had (lossy counting, Manku &
-    Motwani, VLDB 2002). Below that, counts are exact and the order of texts does not matter.
+    At more than ``max_words`` different words the rarest go until half as many are left, which
+    loses the earlier occurrences of those that come again (lossy counting, Manku & Motwani, VLDB
+    2002). Below that, counts are exact and the order of texts does not matter.
 
     Args:
         split: a text to its words.

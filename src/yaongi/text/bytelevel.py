@@ -14,15 +14,20 @@ from tokenizers import Tokenizer as Backend
 from yaongi.core.errors import TokenizerError, did_you_mean
 
 _CONTRACTIONS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-REGEXES = {
-    "qwen2": _CONTRACTIONS
-    + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "llama-bpe": _CONTRACTIONS
-    + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+REGEXES: dict[str, tuple[str, ...]] = {
+    "qwen2": (
+        _CONTRACTIONS
+        + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+        + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "llama-bpe": (
+        _CONTRACTIONS
+        + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
 }
-"""llama.cpp's name of a pre-tokenizer -> its regex, as llama-vocab.cpp has it."""
+"""llama.cpp's name of a pre-tokenizer -> its regexes, applied in turn, as llama-vocab.cpp has
+them."""
 
 IGNORE_MERGES = {"llama-bpe"}  # llama.cpp takes a whole known word before merging for this one
 
@@ -42,14 +47,16 @@ def untrained(regex: str, model: models.BPE | None = None) -> Backend:
     backend = Backend(model or models.BPE(ignore_merges=regex in IGNORE_MERGES))
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(REGEXES[regex]), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
+        [*splits(regex), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     backend.post_processor = processors.ByteLevel(trim_offsets=False)  # adds no token
     backend.decoder = decoders.ByteLevel()
     return backend
+
+
+def splits(regex: str) -> list[pre_tokenizers.PreTokenizer]:
+    """What cuts a text into words, in turn."""
+    return [pre_tokenizers.Split(Regex(each), behavior="isolated") for each in REGEXES[regex]]
 
 
 @functools.cache

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tokenizers import AddedToken, Regex, models, pre_tokenizers
+from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from yaongi.core.errors import TokenizerError
 from yaongi.text.bpe import count_words, learn_merges
-from yaongi.text.bytelevel import IGNORE_MERGES, REGEXES, byte_of_char, piece, untrained
+from yaongi.text.bytelevel import IGNORE_MERGES, byte_of_char, piece, splits, untrained
 from yaongi.text.control import CONTROL
 from yaongi.text.seeds import SEEDED_FROM, seed_merges
 
@@ -27,8 +27,8 @@ _ENCODED_AT_ONCE = 100_000  # words
 
 
 def word_counts(texts: Iterable[str], regex: str) -> Counter[str]:
-    """How often each word of the composed ``texts`` occurs, cut by one of ``REGEXES``."""
-    cut = pre_tokenizers.Split(Regex(REGEXES[regex]), behavior="isolated").pre_tokenize_str
+    """How often each word of the composed ``texts`` occurs, cut by the regexes of that name."""
+    cut = pre_tokenizers.Sequence(splits(regex)).pre_tokenize_str
     return count_words(texts, lambda text: [word for word, _ in cut(text)])
 
 

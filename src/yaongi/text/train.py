@@ -16,12 +16,13 @@ from pydantic import Field
 from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.config import Config
 from yaongi.core.units import ByteSize, Count
-from yaongi.text.hangul import is_syllable
+from yaongi.text.report import measure
 from yaongi.text.tokenizer import MIN_VOCAB, Tokenizer
 
 KIND = "tokenizer"
 _MEASURED_BYTES = 1_000_000  # of the sample; more would not change the third digit
-_READ, _LEARNED = 0.7, 0.95  # shares of the time, for the progress bar
+_READ, _LEARNED = 0.6, 0.95  # shares of the time, for the progress bar
+_REPORT_EVERY = 100  # documents
 
 Progress = Callable[[float, str], None]
 
@@ -57,6 +58,7 @@ def stage(
         ``bytes_per_token`` and ``tokens_per_syllable`` on (a part of) the sample.
     Raises:
         TokenizerError: as ``Tokenizer.train``.
+        DataError: the texts are empty.
         ArtifactError: ``out`` holds something else.
     """
     identity: dict[str, Any] = {"config": cfg.as_json(), "parents": parents, "seed": seed}
@@ -65,71 +67,70 @@ def stage(
     report = on_progress or _silent
     with draft(out, KIND, **identity) as work:
         started = time.perf_counter()
-        sample, counts = _sample(cfg, texts)
+        sample = Sample(cfg, texts, report)
         tok = Tokenizer.train(
-            _reporting(sample, counts["bytes"], report),
-            cfg.vocab_size,
-            regex=cfg.regex,
-            allow_smaller=cfg.allow_smaller,
+            sample, cfg.vocab_size, regex=cfg.regex, allow_smaller=cfg.allow_smaller
         )
         report(_LEARNED, "measuring")
         tok.save(work.path)
-        metrics = compression(tok, _spread(sample, counts["bytes"]))
+        metrics = compression(tok, sample.spread)
         metrics["seconds"] = round(time.perf_counter() - started, 2)
-        counts |= {"vocab_size": tok.vocab_size}
+        counts = sample.counts | {"vocab_size": tok.vocab_size}
         report(1.0, "done")
         return work.finish(counts=counts, metrics=metrics)
 
 
 def compression(tok: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
-    """How well ``tok`` does on ``texts``.
-
-    Returns: ``bytes_per_token`` (UTF-8) over all of them, and ``tokens_per_syllable`` over the
-        words with Hangul in them, where there are any. A word is a run without spaces, taken with
-        the space before it, as Korean counts 어절.
-    """
-    tokens = sum(map(len, tok.encode_batch(texts)))
-    words = [f" {word}" for text in texts for word in text.split() if any(map(is_syllable, word))]
-    syllables = sum(is_syllable(char) for word in words for char in word)
-    found = {"bytes_per_token": _bytes(texts) / max(tokens, 1)}
-    if syllables:
-        found["tokens_per_syllable"] = sum(map(len, tok.encode_batch(words))) / syllables
-    return {key: round(value, 4) for key, value in found.items()}
+    """``bytes_per_token`` of ``texts``, and ``tokens_per_syllable`` where there is Korean."""
+    found = measure(tok, texts, "the sample")
+    metrics = {"bytes_per_token": found.bytes_per_token}
+    if found.tokens_per_syllable is not None:
+        metrics["tokens_per_syllable"] = found.tokens_per_syllable
+    return metrics
 
 
 def _silent(fraction: float, note: str) -> None:
     """Nobody is watching."""
 
 
-def _sample(cfg: TokenizerConfig, texts: Iterable[str]) -> tuple[list[str], dict[str, int]]:
-    sample: list[str] = []
-    counts = {"documents": 0, "documents_cut": 0, "bytes": 0}
-    for text in texts:
-        kept = text[: cfg.max_doc_chars]
-        sample.append(kept)
-        counts["documents"] += 1
-        counts["documents_cut"] += len(kept) < len(text)
-        counts["bytes"] += _bytes([kept])
-        if counts["bytes"] >= cfg.sample_bytes:
-            break
-    return sample, counts
+class Sample:
+    """The first ``sample_bytes`` of the texts, long ones cut, one at a time.
+
+    Attributes:
+        counts: documents, documents_cut and bytes so far.
+        spread: about ``_MEASURED_BYTES`` of them, evenly from all so far.
+    """
+
+    def __init__(self, cfg: TokenizerConfig, texts: Iterable[str], report: Progress) -> None:
+        self._cfg, self._texts, self._report = cfg, texts, report
+        self.counts = {"documents": 0, "documents_cut": 0, "bytes": 0}
+        self.spread: list[str] = []
+        self._stride, self._spread_bytes = 1, 0
+
+    def __iter__(self) -> Iterator[str]:
+        counts, wanted = self.counts, self._cfg.sample_bytes
+        for text in self._texts:
+            kept = text[: self._cfg.max_doc_chars]
+            if counts["documents"] % _REPORT_EVERY == 0:
+                self._report(_READ * min(1, counts["bytes"] / wanted), "reading the sample")
+            self._keep(kept)
+            counts["documents"] += 1
+            counts["documents_cut"] += len(kept) < len(text)
+            counts["bytes"] += _bytes([kept])
+            yield kept
+            if counts["bytes"] >= wanted:
+                break
+        self._report(_READ, "learning merges")
+
+    def _keep(self, text: str) -> None:
+        """Every k-th document, with k doubled whenever they have become too many."""
+        if self.counts["documents"] % self._stride == 0:
+            self.spread.append(text)
+            self._spread_bytes += _bytes([text])
+        while len(self.spread) > 1 and self._spread_bytes > 2 * _MEASURED_BYTES:
+            self.spread, self._stride = self.spread[::2], 2 * self._stride
+            self._spread_bytes = _bytes(self.spread)
 
 
 def _bytes(texts: Sequence[str]) -> int:
     return sum(len(text.encode(errors="surrogatepass")) for text in texts)
-
-
-def _reporting(sample: Sequence[str], total: int, report: Progress) -> Iterator[str]:
-    """The sample as training reads it, which is most of the work; merging follows."""
-    read = 0
-    for number, text in enumerate(sample):
-        if number % 100 == 0:
-            report(_READ * read / max(total, 1), "reading the sample")
-        yield text
-        read += len(text.encode(errors="surrogatepass"))
-    report(_READ, "learning merges")
-
-
-def _spread(sample: Sequence[str], total: int) -> Sequence[str]:
-    """Every k-th document, about ``_MEASURED_BYTES`` of them."""
-    return sample[:: max(1, round(total / _MEASURED_BYTES))]

@@ -89,6 +89,6 @@ def test_compression_counts_bytes_and_syllables():
     bytes_only = Tokenizer.train([], 330)
     assert compression(bytes_only, ["가나 ab"]) == {
         "bytes_per_token": 1.0,
-        "tokens_per_syllable": 3.5,  # " 가나" is 7 bytes
+        "tokens_per_syllable": 4.5,  # of the whole line
     }
     assert compression(bytes_only, ["ab"]) == {"bytes_per_token": 1.0}

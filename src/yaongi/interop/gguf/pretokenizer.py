@@ -23,7 +23,7 @@ _DIGITS = r"\p{N}"
 PRE_TOKENIZERS: dict[tuple[str, ...], str] = {
     (_GPT2,): "gpt-2",
     (_DIGITS, _GPT2): "smollm",
-    **{(regex,): name for name, regex in REGEXES.items()},
+    **{regexes: name for name, regexes in REGEXES.items()},
     (
         _ANY_CASE + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*" + _REST,
     ): "llama-bpe",
