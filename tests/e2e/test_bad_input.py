@@ -64,6 +64,13 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("data.root=nowhere", "nowhere"),
         ("mix={ko: 0.5, en: 0.5}", "'en'"),
         ("tokenizer.vocab_size=800", "room for 400"),
+        ("tokenizer.vocab_size=100", "tokenizer.vocab_size"),
+        ("tokenizer.regex=gpt-9", "tokenizer.regex"),
+        ("tokenizer.mix={ko: 1, en: 1}", "'en'"),
+        ("tokenizer.mix={ko: .nan}", "tokenizer.mix.ko"),
+        ("tokenizer.mix={ko: -1}", "tokenizer.mix.ko"),
+        ("tokenizer.mix={ko: 0}", "asks for nothing"),
+        ("tokenizer.mix={}", "tokenizer.mix"),
         ("pretrain.steps=-1", "pretrain.steps"),
         ("pretrain.steps=lots", "lots"),
     ],
@@ -71,7 +78,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_a_wrong_recipe(
     place: Path, capsys: pytest.CaptureFixture[str], override: str, expected: str
 ) -> None:
-    overrides = [override] if override.startswith("mix") else override.split()
+    overrides = [override] if "mix=" in override else override.split()
     message = refused(capsys, "run", "recipe.yaml", *overrides, "--out", "out")
     assert expected in message
     assert not list(place.glob("**/base*"))

@@ -18,6 +18,7 @@ from yaongi.model.lm import LM, LMConfig
 from yaongi.text.chat import encode_chat
 from yaongi.text.control import CONTROL
 from yaongi.text.normalize import nfc
+from yaongi.text.seeds import PUNCTUATION, SEEDED_FROM, ks_x_1001
 from yaongi.text.tokenizer import REGEXES, Tokenizer
 
 pytest.importorskip("xllamacpp", reason=llamacpp.REASON)
@@ -93,6 +94,18 @@ def test_thinking_is_told_apart_from_the_answer(pair):
     assert reply["choices"][0]["message"]["reasoning_content"]
     again = [message, {"role": "assistant", "content": "나", "reasoning_content": "음"}]
     assert "<think>\n음\n</think>\n\n나" in theirs.post("/apply-template", messages=again)["prompt"]
+
+
+@pytest.mark.parametrize("regex", sorted(REGEXES))
+def test_a_seeded_vocabulary_has_the_same_ids(regex, tmp_path):
+    """Every syllable of KS X 1001 alone, in words and behind spaces; indentation; punctuation."""
+    ours = Tokenizer.train(text_sample.TEXTS, SEEDED_FROM, regex=regex, allow_smaller=True)
+    syllables, runs = ks_x_1001(), [" " * n + "x\n" + "\t" * n + "가\n" for n in range(20)]
+    texts = ["\n".join(syllables), " ".join(syllables), "".join(syllables), "".join(runs)]
+    texts += [f"정답{char} {char}{char}가" for char in PUNCTUATION]
+    with llamacpp.opened(exported(ours, tmp_path), 512) as theirs:
+        for text in texts:
+            assert theirs.tokenize(text) == ours.encode(text)
 
 
 def test_real_text(yaongi_data, tmp_path):

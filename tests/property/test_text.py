@@ -1,14 +1,18 @@
 """Promises about every string, on strings nobody would think of."""
 
+import functools
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from text_sample import tokenizer
+from text_sample import TEXTS, tokenizer
 
 from yaongi.text.chat import encode_chat, render
 from yaongi.text.control import CONTROL
 from yaongi.text.hangul import has_final, josa, pick_josa
 from yaongi.text.normalize import nfc
+from yaongi.text.seeds import SEEDED_FROM
+from yaongi.text.tokenizer import Tokenizer
 
 SYLLABLES = st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3)
 JAMO = st.one_of(
@@ -39,6 +43,20 @@ def test_decode_of_encode_is_nfc(text, regex):
     ids = tok.encode(text)
     assert tok.decode(ids) == nfc(text)
     assert tok.encode_batch([text]) == [ids]
+    assert all(i >= len(CONTROL) for i in ids)
+
+
+@functools.cache
+def seeded():
+    """With every syllable of KS X 1001, and few other merges."""
+    return Tokenizer.train(TEXTS, SEEDED_FROM, allow_smaller=True)
+
+
+@given(TEXT)
+@example("    가\t\t나：」·～")
+def test_decode_of_encode_is_nfc_with_seeds(text):
+    ids = seeded().encode(text)
+    assert seeded().decode(ids) == nfc(text)
     assert all(i >= len(CONTROL) for i in ids)
 
 

@@ -121,15 +121,17 @@ class Road:
             made = build_corpus(
                 self.recipe.data, self.folder("corpus"), self.seed, on_progress=report
             )
-        check_mix(self.recipe.mix, made.manifest.counts["domains"], where=made.path)
+        for mix in (self.recipe.mix, self.recipe.tokenizer.mix):
+            if mix is not None:
+                check_mix(mix, made.manifest.counts["domains"], where=made.path)
         return made
 
     @functools.cached_property
     def tokenizer(self) -> Artifact:
-        """A vocabulary learnt from the corpus in the proportions of the mix."""
+        """A vocabulary learnt from the corpus in the proportions of its own mix, or the mix."""
         cfg, corpus = self.recipe.tokenizer, self.corpus
         with stage(_("tokenizer")) as report:
-            texts = sample_texts(corpus, self.recipe.mix, cfg.sample_bytes)
+            texts = sample_texts(corpus, cfg.mix or self.recipe.mix, cfg.sample_bytes)
             return train_tokenizer(
                 cfg, texts, self.folder("tokenizer"), parents=[corpus], on_progress=report
             )

@@ -7,6 +7,7 @@ as printable characters (Radford et al. 2019), as ``tokenizer.json`` has them.
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
@@ -29,6 +30,7 @@ REGEXES: dict[str, tuple[str, ...]] = {
 """llama.cpp's name of a pre-tokenizer -> its regexes, applied in turn, as llama-vocab.cpp has
 them."""
 
+DEFAULT_REGEX: Literal["llama-bpe"] = "llama-bpe"  # docs/decisions/0005-llama-bpe-and-seeds.md
 IGNORE_MERGES = {"llama-bpe"}  # llama.cpp takes a whole known word before merging for this one
 
 

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer as Backend
 
 from yaongi.core.errors import TokenizerError, nearest
 from yaongi.core.files import write_bytes, write_json
-from yaongi.text.bytelevel import IGNORE_MERGES, REGEXES, byte_of_char, untrained
+from yaongi.text.bytelevel import DEFAULT_REGEX, IGNORE_MERGES, REGEXES, byte_of_char, untrained
 from yaongi.text.chat import CHAT_TEMPLATE, Message, encode_chat
 from yaongi.text.control import CONTROL, END_OF_TEXT, IM_END, PAD
 from yaongi.text.learn import MIN_VOCAB, learn, word_counts
@@ -63,7 +63,7 @@ class Tokenizer:
         texts: Iterable[str],
         vocab_size: int = 32_768,
         *,
-        regex: str = "qwen2",
+        regex: str = DEFAULT_REGEX,
         allow_smaller: bool = False,
     ) -> Tokenizer:
         """Learn a vocabulary of exactly ``vocab_size`` tokens, control tokens and bytes included.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.config import Config
 from yaongi.core.units import ByteSize, Count
+from yaongi.text.bytelevel import DEFAULT_REGEX
 from yaongi.text.report import measure
 from yaongi.text.tokenizer import MIN_VOCAB, Tokenizer
 
@@ -25,13 +26,24 @@ _READ, _LEARNED = 0.6, 0.95  # shares of the time, for the progress bar
 _REPORT_EVERY = 100  # documents
 
 Progress = Callable[[float, str], None]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class TokenizerConfig(Config):
-    """Settings of the tokenizer stage."""
+    """Settings of the tokenizer stage.
+
+    Args:
+        regex: how text is cut into words, one of llama.cpp's; qwen2 makes each digit a token,
+            llama-bpe up to three.
+        mix: share of each domain in the bytes it learns from; default the mix of pretraining.
+        max_doc_chars: longer documents are cut, so that none fills the vocabulary alone.
+        sample_bytes: what it learns from at most.
+        allow_smaller: accept fewer tokens where the text does not hold ``vocab_size``.
+    """
 
     vocab_size: Count = Field(default=32_768, ge=MIN_VOCAB)
-    regex: Literal["qwen2", "llama-bpe"] = "qwen2"
+    regex: Literal["qwen2", "llama-bpe"] = DEFAULT_REGEX
+    mix: dict[str, Share] | None = Field(default=None, min_length=1)
     max_doc_chars: Count = Field(default=10_000, ge=1)
     sample_bytes: ByteSize = Field(default=80_000_000, ge=1)
     allow_smaller: bool = False

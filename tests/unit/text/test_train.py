@@ -1,11 +1,13 @@
+import itertools
+
 import pytest
 from text_sample import TEXTS
 
 from yaongi.core.artifact import draft, open_artifact, trace
 from yaongi.core.config import parse
-from yaongi.core.errors import ArtifactError, ConfigError, TokenizerError
+from yaongi.core.errors import ArtifactError, ConfigError, DataError, TokenizerError
 from yaongi.text.tokenizer import Tokenizer
-from yaongi.text.train import TokenizerConfig, compression, stage
+from yaongi.text.train import Sample, TokenizerConfig, compression, stage
 
 CFG = TokenizerConfig(vocab_size=400)
 
@@ -77,6 +79,9 @@ def test_wrong_settings_are_refused_at_birth():
     for data, reason in [
         ({"vocab_size": 100}, "vocab_size"),
         ({"regex": "gpt-9"}, "regex"),
+        ({"mix": {"ko": float("nan")}}, r"mix\.ko"),
+        ({"mix": {"ko": "much"}}, r"mix\.ko"),
+        ({"mix": {}}, "mix"),
         ({"vocabsize": 400}, "Did you mean 'vocab_size'"),
         ({"sample_bytes": "80 potatoes"}, "80MB|40MB"),
     ]:
@@ -92,3 +97,26 @@ def test_compression_counts_bytes_and_syllables():
         "tokens_per_syllable": 4.5,  # of the whole line
     }
     assert compression(bytes_only, ["ab"]) == {"bytes_per_token": 1.0}
+
+
+def test_the_sample_is_not_kept_in_memory(monkeypatch):
+    """Of any number of texts only some are kept, evenly from all, to be measured."""
+    monkeypatch.setattr("yaongi.text.train._MEASURED_BYTES", 1000)
+    sample = Sample(TokenizerConfig(sample_bytes="1MB"), map(str, range(10_000, 60_000)), _quiet)
+    read = sum(1 for _ in sample)
+    kept = [int(text) for text in sample.spread]
+    assert (read, sample.counts["bytes"]) == (50_000, 250_000)
+    assert 100 < len(kept) <= 400
+    assert len({b - a for a, b in itertools.pairwise(kept)}) == 1
+    assert kept[0] == 10_000 and kept[-1] > 59_000
+
+
+def _quiet(fraction, note):
+    pass
+
+
+def test_no_text_at_all_is_refused(tmp_path):
+    for texts in ([], [""]):
+        with pytest.raises(DataError, match="no text in the sample"):
+            stage(TokenizerConfig(vocab_size=400, allow_smaller=True), texts, tmp_path / "t")
+    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
 """The tokenizer inside a GGUF: tokens, types, merges, the special ids and the chat template.
 
 llama.cpp runs byte-level BPE under the name ``gpt2`` and cuts text with a regex of its own list,
-named by ``pre``; ours is one of them (docs/decisions/0003-qwen2-pre-tokenizer.md). It does not
+named by ``pre``; ours is one of them (docs/decisions/0005-llama-bpe-and-seeds.md). It does not
 compose to NFC as our tokenizer does: programs must hand it composed text.
 """
 
