@@ -43,7 +43,7 @@ class Texts(NamedTuple):
 
 @click.command(
     "report",
-    help=_("Compare tokenizers: tokens per syllable and 어절, bytes per token, and more."),
+    help=_("Compare tokenizers: tokens per syllable and eojeol, bytes per token, and more."),
     epilog=_("Example: yaongi tokenizer report runs/tok --against other-model/ --data news.jsonl"),
 )
 @click.argument("tokenizers", nargs=-1, required=True, metavar="DIR...",
@@ -142,7 +142,7 @@ def _shown(texts: Texts, found: Mapping[str, TokenizerReport]) -> list[str]:
         )
     ]  # fmt: skip
     for domain in texts.domains:
-        head = [domain, _("tokens/syllable"), _("tokens/어절"), _("bytes/token"),
+        head = [domain, _("tokens/syllable"), _("tokens/eojeol"), _("bytes/token"),
                 _("partial UTF-8"), _("decomposed")]  # fmt: skip
         shown.append(grid(head, [[n, *_cells(found[n].domains[domain])] for n in names]))
     sizes = ", ".join(

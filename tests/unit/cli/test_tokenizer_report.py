@@ -49,7 +49,7 @@ def test_tokenizers_stand_side_by_side_as_table_and_plot(folder, capsys):
     code, out = told(capsys, folder / "ours", "--against", folder / "theirs",
                      "--data", folder / "뉴스.txt", "--plot", plot)  # fmt: skip
     assert code == 0
-    for word in ("ours", "theirs", "뉴스", "tokens/어절", "2,350", "Text: "):
+    for word in ("ours", "theirs", "뉴스", "tokens/eojeol", "2,350", "Text: "):
         assert word in out.out
     texts = [e.text for e in ElementTree.parse(plot).iter() if e.tag.endswith("text")]
     assert {"뉴스", str(folder / "theirs")} <= set(texts)
