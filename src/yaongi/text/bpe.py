@@ -111,7 +111,7 @@ class _Chain:
             symbols.extend(word)
             symbols.append(_EDGE)
             lengths.append(len(word) + 1)
-        self.symbol = np.array(symbols, np.int64)
+        self.symbol = np.frombuffer(symbols, np.int64)
         self.weight = np.repeat(np.fromiter(chain([0], counts), np.int64), lengths)
         self.next = np.arange(len(symbols)) + 1
         self.before = self.next - 2

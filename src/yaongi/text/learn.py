@@ -54,11 +54,14 @@ def learn(
         )
     vocabulary = _Vocabulary(seed_merges() if vocab_size >= SEEDED_FROM else [])
     known = len(vocabulary.tokens)
-    start = vocabulary.backend(regex)
+    ordered = sorted(words)
     learnt = learn_merges(
-        _encoded(start, sorted(words)), (words[word] for word in sorted(words)), known,
-        vocab_size - known, min_count=_MIN_COUNT,
-    )  # fmt: skip
+        _encoded(vocabulary.backend(regex), ordered),
+        map(words.__getitem__, ordered),
+        known,
+        vocab_size - known,
+        min_count=_MIN_COUNT,
+    )
     reached = known + len(learnt)
     if reached < vocab_size and not allow_smaller:
         raise TokenizerError(
@@ -72,7 +75,8 @@ def learn(
     for left, right in learnt:
         vocabulary.add(vocabulary.tokens[left], vocabulary.tokens[right])
     backend = vocabulary.backend(regex)
-    backend.add_special_tokens([AddedToken(name, special=True) for name in CONTROL])
+    control = [AddedToken(name, special=True) for name in CONTROL]
+    backend.add_special_tokens(control)  # pyright: ignore[reportUnknownMemberType]
     return backend
 
 
