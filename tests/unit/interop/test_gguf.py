@@ -66,7 +66,7 @@ def test_it_says_what_it_is(tmp_path):
         "nemotron_h_moe.context_length": 96,
         "nemotron_h_moe.block_count": model.cfg.n_layers,
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "qwen2",
+        "tokenizer.ggml.pre": "llama-bpe",
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.padding_token_id": 1,
         "tokenizer.ggml.eos_token_id": 3,
