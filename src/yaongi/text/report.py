@@ -108,7 +108,7 @@ def measure(
         documents=len(texts),
         bytes=size,
         tokens=tokens,
-        bytes_per_token=round(size / tokens, 4),
+        bytes_per_token=round(size / max(tokens, 1), 4),
         partial_utf8=_partial(tok, counts),
         **_korean(tok, texts),
     )
@@ -156,7 +156,7 @@ def _partial(tok: AnyTokenizer, counts: Mapping[int, int]) -> float | None:
         cut = sum(n for i, n in counts.items() if not _is_whole(tok.token_bytes(i)))
     except TokenizerError:  # its tokens stand for no bytes
         return None
-    return round(cut / sum(counts.values()), 6)
+    return round(cut / max(sum(counts.values()), 1), 6)
 
 
 def _is_whole(data: bytes) -> bool:

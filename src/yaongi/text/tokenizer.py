@@ -68,7 +68,9 @@ class Tokenizer:
     ) -> Tokenizer:
         """Learn a vocabulary of exactly ``vocab_size`` tokens, control tokens and bytes included.
 
-        The same texts give the same tokenizer, in whatever order and on however many threads.
+        The same texts give the same tokenizer, in whatever order (while they have no more than
+        ``bpe.MAX_WORDS`` different words). From ``seeds.SEEDED_FROM`` tokens on, the syllables of
+        KS X 1001 and indentation are among them.
 
         Args:
             regex: how text is cut into words before merging, one of ``REGEXES``.
