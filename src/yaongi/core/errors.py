@@ -110,6 +110,12 @@ class StorageError(YaongiError):
     slug = "storage"
 
 
+class WorkerError(YaongiError):
+    """A process that did part of the work is gone; the parts already done are kept."""
+
+    slug = "worker"
+
+
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like ``name``, or None when nothing is close."""
     found = difflib.get_close_matches(name, [str(o) for o in options], n=1, cutoff=0.5)

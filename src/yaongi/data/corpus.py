@@ -1,43 +1,55 @@
-"""All sources as one corpus: deduplicated, part of it held out, with licences and counts.
+"""All sources as one corpus: cleaned, deduplicated, part of it held out, with licences and counts.
 
-Two passes keep memory small: the first writes every document to one staging file and remembers
-only a digest of it, the second copies each line to ``train/`` or ``val/`` of its domain. The line
-format is datatrove's, so its readers and executors work on a corpus unchanged.
+Two passes keep memory small. The first (``cleaning``) reads every unit of every source, cleans it
+and writes a shard; any of the ``executors`` runs it, and a build that was interrupted continues
+with the units it has not finished. The second (``splitting``) copies each line to ``train/`` or
+``val/`` of its domain. The line format is datatrove's, so its readers work on a corpus unchanged.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-import zstandard
 from datatrove.data import Document
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from yaongi.core.artifact import Artifact, Manifest, draft, existing, open_artifact
+from yaongi.core.artifact import (
+    Artifact,
+    Manifest,
+    draft,
+    existing,
+    git_commit,
+    open_artifact,
+    versions,
+)
 from yaongi.core.config import Config, data_root
-from yaongi.core.errors import DataError
+from yaongi.core.errors import ConfigError, DataError
+from yaongi.core.files import plain, read_json, sha256_json, write_json
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
-from yaongi.data.dedup.exact import DUPLICATE, TRAIN, UNDECIDED, VAL, Held, assign, digest
-from yaongi.data.recognise import TEXT, BrokenRow
-from yaongi.data.sources import Reading, Rejected, Source, SourceChoice, safe_domain
+from yaongi.data.cleaning import Shards, Work, clean_all
+from yaongi.data.dedup.exact import Held, assign
+from yaongi.data.executors import ExecutorChoice, complete_ranks
+from yaongi.data.executors.local import LocalExecutor
+from yaongi.data.filters import Filter, FilterChain
+from yaongi.data.licences import judge
+from yaongi.data.lines import reader
+from yaongi.data.sources import Reading, Source, SourceChoice
+from yaongi.data.splitting import SPLITS, broken_rows, count_all, reasons, write_splits
+
+__all__ = ["SPLITS", "CorpusConfig", "Progress", "build_corpus", "domains_of", "read_corpus",
+           "sample_texts"]  # fmt: skip
 
 Progress = Callable[[float | None, str], None]
 """Called with the share done (None: not known) and what is being done."""
 
-SPLITS = ("train", "val")
-_SIDES = {"train": TRAIN, "val": VAL}  # a document's metadata may say its split
-_REJECTED = "rejected.jsonl.zst"
-_READ_SHARE = 0.7  # of the stage's time; the rest is writing the splits
-_NOTE_EVERY = 500  # documents between calls of the progress function
+_CLEANING = "cleaning"  # below the working folder: shards, marks of what is complete, logs
+_BUILD = "build.json"  # what is being built, so that nothing else continues it
+_CLEANING_SHARE = 0.7  # of the stage's time; the rest is writing the splits
 
 
 class CorpusConfig(Config):
@@ -46,17 +58,50 @@ class CorpusConfig(Config):
     Args:
         root: folder of relative paths; default $YAONGI_DATA, else ./data.
         sources: each a path, ``hf:owner/name``, or settings with ``path`` or ``kind``.
+        filters: cleaning steps in order, or ``default`` for the recommended ones.
         val_fraction: share of each domain's documents held out for validation, where the source
             does not decide (``split: train`` or ``val`` in a document's metadata).
         val_docs: at most so many of them.
         min_chars: shorter documents are kept aside.
+        keep_rejected: keep every dropped document in ``rejected.jsonl.zst``, not only rows that
+            could not be read.
+        open: refuse sources whose licence does not let anybody use, change and pass on the text.
+        executor: who does the work: ``local``, ``ray`` or ``slurm``. The corpus is the same.
     """
 
     root: str | None = None
     sources: list[SourceChoice] = Field(min_length=1)
+    filters: FilterChain = Field(default_factory=list)
     val_fraction: float = Field(default=0.01, ge=0.0, le=0.5)
     val_docs: Count = Field(default=1000, ge=1)
     min_chars: Count = Field(default=1, ge=1)
+    keep_rejected: bool = False
+    open: bool = False
+    executor: ExecutorChoice = Field(default=LocalExecutor(), exclude=True)
+
+    @model_validator(mode="after")
+    def _sources_agree(self) -> CorpusConfig:
+        seen: list[dict[str, Any]] = []
+        for source in self.sources:
+            what = {k: v for k, v in source.as_json().items() if k not in ("domain", "licence")}
+            if what in seen:
+                raise ConfigError("the source {name} is there twice", name=source.name)
+            seen.append(what)
+        if self.open:
+            _check_open(self.sources)
+        return self
+
+
+def _check_open(sources: Sequence[Source]) -> None:
+    """Raise ConfigError for all sources that do not belong into an open corpus."""
+    verdicts = [(source.name, judge(source.licence)) for source in sources]
+    closed = [f"{name}: {verdict.reason}" for name, verdict in verdicts if not verdict.open]
+    if closed:
+        raise ConfigError(
+            "open: true admits open licences only. Leave these sources out, or state the licence "
+            "they have:\n{sources}",
+            sources="\n".join(f"- {line}" for line in closed),
+        )
 
 
 def build_corpus(
@@ -64,29 +109,133 @@ def build_corpus(
 ) -> Artifact:
     """Read every source and write a ``corpus`` artifact; an unchanged one is returned as it is.
 
-    Writes ``train/<domain>.jsonl.zst``, ``val/<domain>.jsonl.zst`` and ``rejected.jsonl.zst``;
-    the manifest counts documents by source, domain and reason. The raw sources, with licence
-    and fingerprint, are the parents.
+    Writes ``train/<domain>.jsonl.zst``, ``val/<domain>.jsonl.zst``, ``rejected.jsonl.zst`` and
+    ``examples.jsonl``; the manifest counts documents by step, source, domain and reason. The raw
+    sources, with licence and fingerprint, are the parents. A build that was interrupted leaves
+    its finished units in ``out``.partial, and the next one continues there.
 
     Raises:
         DataError: a source is missing, empty or of unknown columns, or no document is usable.
+        WorkerError: a worker died.
     """
-    root = data_root(cfg.root)
+    root = data_root(cfg.root).absolute()
+    filters = [one.at(root) for one in cfg.filters]
     parents = [_as_parent(source, root) for source in cfg.sources]
-    made: dict[str, Any] = {"config": cfg.as_json(), "parents": parents, "seed": seed.root}
+    config = cfg.as_json() | _files_read(filters)
+    made: dict[str, Any] = {"config": config, "parents": parents, "seed": seed.root}
     if found := existing(out, "corpus", **made):
         return found
     progress = on_progress or (lambda fraction, note: None)
-    with draft(out, "corpus", **made) as work:
-        staged = _Staging(work.path, seed.split("corpus"), cfg.min_chars)
-        with staged:
-            for i, source in enumerate(cfg.sources):
-                staged.add(source, root, lambda f, n, i=i: progress(_reading(cfg, i, f), n))
-        if not len(staged.domain):
-            raise DataError("No document of {sources} can be used: {reasons}.", **staged.why())
-        sides = staged.sides(Held(cfg.val_fraction, cfg.val_docs))
-        _split(staged, sides, work.path, progress)
-        return work.finish(counts=_counts(staged, sides))
+    seed = seed.split("corpus")
+    with draft(out, "corpus", resumable=True, **made) as work:
+        cleaning = (work.path / _CLEANING).absolute()
+        _continue(work.path, config, parents, seed)
+        units, warnings = _units(cfg.sources, root)
+        try:
+            shards = clean_all(
+                units,
+                filters,
+                cleaning,
+                root=root,
+                seed=seed,
+                min_chars=cfg.min_chars,
+                keep_dropped=cfg.keep_rejected,
+                executor=cfg.executor,
+                on_progress=lambda share, note: progress(_CLEANING_SHARE * share, note),
+            )
+        except BaseException:
+            if not complete_ranks(cleaning):
+                shutil.rmtree(work.path)
+            raise
+        if unusable := _unusable(shards, cfg.sources):
+            shutil.rmtree(work.path)
+            raise unusable
+        held = Held(cfg.val_fraction, cfg.val_docs)
+        sides = assign(shards.digests, shards.domain, shards.form, shards.said, held)
+        counts = count_all(shards, sides, cfg.sources)
+        counts["warnings"] = warnings + counts["warnings"]
+        write_splits(
+            shards,
+            sides,
+            work.path,
+            keep_dropped=cfg.keep_rejected,
+            on_progress=lambda share, note: progress(
+                _CLEANING_SHARE + (1 - _CLEANING_SHARE) * share, note
+            ),
+        )
+        (work.path / _BUILD).unlink()  # first: without it nobody continues with half the shards
+        shutil.rmtree(cleaning)
+        return work.finish(counts=counts)
+
+
+def _continue(
+    folder: Path, config: Mapping[str, Any], parents: Sequence[Artifact], seed: Seed
+) -> None:
+    """Empty the working folder unless it was left by the same build of the same version."""
+    build = {
+        "config": config,
+        "parents": [parent.hash for parent in parents],
+        "seed": [seed.root, *seed.path],
+        "code": [versions(), git_commit()],
+    }
+    identity = sha256_json(plain(build))
+    note = folder / _BUILD
+    if note.is_file() and read_json(note)["identity"] == identity:
+        return
+    shutil.rmtree(folder)
+    folder.mkdir()
+    write_json(note, {"identity": identity})
+
+
+def _units(sources: Sequence[Source], root: Path) -> tuple[list[Work], list[str]]:
+    """All units in order, and what the sources had to say about them."""
+    warnings: list[str] = []
+    reading = Reading(root=root, warn=warnings.append)
+    units = [Work(s, i, unit) for i, s in enumerate(sources) for unit in s.units(reading)]
+    owner: dict[str, str] = {}
+    for source, _, unit in units:
+        other = owner.setdefault(unit.name, source.name)
+        if unit.name and other != source.name:
+            warnings.append(f"{unit.name} belongs to two sources: {other} and {source.name}")
+    return units, warnings
+
+
+def _unusable(shards: Shards, sources: Sequence[Source]) -> DataError | None:
+    """Why no corpus can be made, though everything has been read."""
+    for i, source in enumerate(sources):
+        units = [unit for unit, of in zip(shards.units, shards.unit_source, strict=True) if of == i]
+        if not sum(_rows(unit) for unit in units):
+            return DataError("{path} has no rows.", path=source.name)
+    if len(shards):
+        return None
+    names = ", ".join(source.name for source in sources)
+    steps = [step for unit in shards.units for step in unit["steps"][1:]]
+    dropped = {f"{s['step']}: {why}": 0 for s in steps for why in s["dropped"]}
+    for step in steps:
+        for why, times in step["dropped"].items():
+            dropped[f"{step['step']}: {why}"] += times
+    why = reasons(broken_rows(shards.units) | dropped)
+    return DataError("No document of {sources} can be used: {reasons}.", sources=names, reasons=why)
+
+
+def _rows(unit: Mapping[str, Any]) -> int:
+    read = unit["steps"][0]
+    return read["documents"] + sum(read["dropped"].values())
+
+
+def _files_read(filters: Sequence[Filter]) -> dict[str, Any]:
+    """What the steps read besides the documents, as part of the corpus's identity."""
+    prints = [one.fingerprint() for one in filters]
+    return {"filter_files": prints} if any(prints) else {}
+
+
+def _as_parent(source: Source, root: Path) -> Artifact:
+    """A raw source as an ancestor, so ``trace`` ends at it and a changed file is noticed."""
+    config = {**source.as_json(), "fingerprint": source.fingerprint(root)}
+    return Artifact(
+        Path(source.name),
+        Manifest(kind="source", created="", config=config, licences=[source.licence]),
+    )
 
 
 def read_corpus(
@@ -108,7 +257,7 @@ def read_corpus(
             there=", ".join(there) or "none",
         )
     for name in there if domain is None else [domain]:
-        with _reader(corpus.path / split / f"{name}.jsonl.zst") as lines:
+        with reader(corpus.path / split / f"{name}.jsonl.zst") as lines:
             for line in lines:
                 row = json.loads(line)
                 yield Document(text=row["text"], id=row["id"], metadata=row["metadata"])
@@ -141,219 +290,3 @@ def sample_texts(
             if taken + size / 2 <= wanted * seen:  # error diffusion: even over the whole file
                 taken += size
                 yield document.text
-
-
-# --- the first pass --------------------------------------------------------------------------
-
-
-class _Staging:
-    """Every document on disk in one file; 30 bytes about each in memory."""
-
-    def __init__(self, folder: Path, seed: Seed, min_chars: int) -> None:
-        self.folder, self.seed, self.min_chars = folder, seed, min_chars
-        self.path = folder / "staging.jsonl.zst"
-        self.digests = bytearray()
-        self.domain, self.form, self.source = array("H"), array("B"), array("H")
-        self.said = array("B")
-        self.bytes = array("Q")
-        self.domains: list[str] = []
-        self.forms: list[str] = []
-        self.sources: list[dict[str, Any]] = []
-        self.warnings: list[str] = []
-        self._files = ExitStack()
-
-    def __enter__(self) -> _Staging:
-        self._out = self._files.enter_context(_writer(self.path, level=1))
-        self._rejected = self._files.enter_context(_writer(self.folder / _REJECTED))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._files.close()
-
-    def add(self, source: Source, root: Path, progress: Progress) -> None:
-        """Stage the documents of one source."""
-        entry: dict[str, Any] = {"name": source.name, "licence": source.licence}
-        entry |= {"rows": 0, "broken": Counter()}
-        self.sources.append(entry)
-        share = [0.0]
-        reading = Reading(
-            root=root,
-            seed=self.seed.split("source", source.name),
-            reject=lambda row: self._reject(entry, row),
-            warn=self.warnings.append,
-            advance=lambda fraction: share.__setitem__(0, fraction),
-        )
-        progress(0.0, source.name)
-        for n, document in enumerate(source.read(reading), 1):
-            self._stage(document, source, entry, reading)
-            if n % _NOTE_EVERY == 0:
-                progress(share[0], source.name)
-        entry["rows"] += sum(entry["broken"].values())
-        self._judge(entry)
-
-    def _stage(
-        self, document: Document, source: Source, entry: dict[str, Any], reading: Reading
-    ) -> None:
-        if len(document.text.strip()) < self.min_chars:
-            where, _, line = document.id.rpartition(":")
-            number = int(line) if line.isdigit() else 0
-            reading.reject_row(where or document.id, number, BrokenRow("too short", document.text))
-            return
-        metadata = _labelled(document.metadata, source)
-        row = {"text": document.text, "id": document.id, "metadata": metadata}
-        self._out.write(_json_line(row))
-        entry["rows"] += 1
-        self.digests += digest(document.text, self.seed)
-        self.domain.append(_number(self.domains, metadata["domain"]))
-        self.form.append(_number(self.forms, metadata["form"]))
-        self.source.append(len(self.sources) - 1)
-        self.said.append(_SIDES.get(metadata.get("split", ""), UNDECIDED))
-        self.bytes.append(len(document.text.encode()))
-
-    def _reject(self, entry: dict[str, Any], row: Rejected) -> None:
-        entry["broken"][row.reason] += 1
-        self._rejected.write(_json_line({"source": entry["name"], **row._asdict()}))
-
-    def _judge(self, entry: dict[str, Any]) -> None:
-        if not entry["rows"]:
-            raise DataError("{path} has no rows.", path=entry["name"])
-        if entry["broken"]:
-            self.warnings.append(
-                f"{entry['name']}: {sum(entry['broken'].values())} of {entry['rows']} rows "
-                f"cannot be used ({_reasons(entry['broken'])}); they are in {_REJECTED}"
-            )
-
-    def sides(self, held: Held) -> np.ndarray:
-        """(n,) uint8: DUPLICATE, TRAIN or VAL."""
-        pairs = np.frombuffer(bytes(self.digests), dtype="<u8").reshape(-1, 2)
-        domain, form, said = (np.asarray(part) for part in (self.domain, self.form, self.said))
-        return assign(pairs, domain, form, said, held)
-
-    def why(self) -> dict[str, str]:
-        """Fields of the message that nothing can be used."""
-        broken = sum((entry["broken"] for entry in self.sources), Counter())
-        names = ", ".join(entry["name"] for entry in self.sources)
-        return {"sources": names, "reasons": _reasons(broken)}
-
-
-def _labelled(metadata: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    form = metadata.get("form", TEXT)
-    domain = str(source.domain or metadata.get("domain") or form)
-    labels = {"form": form, "domain": safe_domain(domain), "source": source.name}
-    return {"licence": source.licence, **metadata, **labels}
-
-
-def _number(names: list[str], name: str) -> int:
-    """The place of ``name`` in ``names``, added at the end when new."""
-    if name not in names:
-        names.append(name)
-    return names.index(name)
-
-
-# --- the second pass -------------------------------------------------------------------------
-
-
-def _split(staged: _Staging, sides: np.ndarray, folder: Path, progress: Progress) -> None:
-    """Copy every staged line to its split and domain; the staging file is removed."""
-    with ExitStack() as files:
-        out: dict[tuple[int, int], BinaryIO] = {}
-        for i, line in enumerate(files.enter_context(_reader(staged.path))):
-            key = (int(sides[i]), staged.domain[i])
-            if key[0] != DUPLICATE:
-                if key not in out:
-                    name = f"{SPLITS[key[0] - TRAIN]}/{staged.domains[key[1]]}.jsonl.zst"
-                    (folder / name).parent.mkdir(exist_ok=True)
-                    out[key] = files.enter_context(_writer(folder / name))
-                out[key].write(line)
-            if i % _NOTE_EVERY == 0:
-                progress(_READ_SHARE + (1 - _READ_SHARE) * i / len(sides), "writing")
-    staged.path.unlink()
-
-
-def _counts(staged: _Staging, sides: np.ndarray) -> dict[str, Any]:
-    copies = sides == DUPLICATE
-    domains = {name: _domain_counts(staged, sides, name) for name in sorted(staged.domains)}
-    unheld = [name for name, counts in domains.items() if not counts["val"]["documents"]]
-    return {
-        "documents": int(np.count_nonzero(~copies)),
-        "duplicates": int(np.count_nonzero(copies)),
-        "broken": dict(sum((entry["broken"] for entry in staged.sources), Counter())),
-        "domains": domains,
-        "sources": _source_counts(staged, copies),
-        "warnings": staged.warnings
-        + [f"no document of the domain '{name}' is held out" for name in unheld],
-    }
-
-
-def _domain_counts(staged: _Staging, sides: np.ndarray, domain: str) -> dict[str, Any]:
-    form, size = np.asarray(staged.form), np.asarray(staged.bytes)
-    of_domain = np.asarray(staged.domain) == staged.domains.index(domain)
-    counts: dict[str, Any] = {"duplicates": int(np.count_nonzero(of_domain & (sides == DUPLICATE)))}
-    for split, side in zip(SPLITS, (TRAIN, VAL), strict=True):
-        there = of_domain & (sides == side)
-        counts[split] = {
-            "documents": int(np.count_nonzero(there)),
-            "bytes": int(size[there].sum()),
-            "forms": _tally(form[there], staged.forms),
-        }
-    return counts
-
-
-def _source_counts(staged: _Staging, copies: np.ndarray) -> dict[str, Any]:
-    domain, size = np.asarray(staged.domain), np.asarray(staged.bytes)
-    counts: dict[str, Any] = {}
-    for i, entry in enumerate(staged.sources):
-        of_source = np.asarray(staged.source) == i
-        there = of_source & ~copies
-        counts[_unique(entry["name"], counts)] = {
-            "licence": entry["licence"],
-            "rows": entry["rows"],
-            "broken": dict(entry["broken"]),
-            "duplicates": int(np.count_nonzero(of_source & copies)),
-            "documents": _tally(domain[there], staged.domains),
-            "bytes": int(size[there].sum()),
-        }
-    return counts
-
-
-def _tally(codes: np.ndarray, names: list[str]) -> dict[str, int]:
-    return {names[code]: int(n) for code, n in enumerate(np.bincount(codes)) if n}
-
-
-def _unique(name: str, taken: Mapping[str, Any]) -> str:
-    return name if name not in taken else _unique(name + "'", taken)
-
-
-def _reasons(broken: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {reason}" for reason, n in sorted(broken.items())) or "no rows"
-
-
-def _reading(cfg: CorpusConfig, i: int, fraction: float | None) -> float:
-    return _READ_SHARE * (i + (fraction or 0.0)) / len(cfg.sources)
-
-
-def _as_parent(source: Source, root: Path) -> Artifact:
-    """A raw source as an ancestor, so ``trace`` ends at it and a changed file is noticed."""
-    config = {**source.as_json(), "fingerprint": source.fingerprint(root)}
-    return Artifact(
-        Path(source.name),
-        Manifest(kind="source", created="", config=config, licences=[source.licence]),
-    )
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def _json_line(row: Mapping[str, Any]) -> bytes:
-    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str)
-    return text.encode(errors="backslashreplace") + b"\n"
-
-
-def _writer(path: Path, level: int = 3) -> Any:
-    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
-    return compressor.stream_writer(path.open("wb"), closefd=True)
-
-
-def _reader(path: Path) -> io.BufferedReader:
-    stream: Any = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
-    return io.BufferedReader(stream, 2**18)

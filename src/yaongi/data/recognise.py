@@ -46,6 +46,14 @@ class Form(NamedTuple):
     make: Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]]]
 
 
+def spoken(metadata: Mapping[str, Any]) -> str:
+    """The text of a conversation or preference: all that is said in it."""
+    if metadata["form"] == PREFERENCE:
+        answers = [metadata["chosen"], metadata["rejected"]]
+        return "\n\n".join([*_contents(metadata["prompt"]), *answers])
+    return "\n\n".join(_contents(metadata["messages"]))
+
+
 class Parsed(NamedTuple):
     """What a file gives before recognition: its line and the row, or why there is none."""
 
@@ -198,8 +206,8 @@ def _from_preference(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         turns = [{"role": "user", "content": _string({"prompt": prompt}, "prompt")}]
     if turns[-1]["role"] == "assistant":
         raise BrokenRow("prompt ends with an answer")
-    text = "\n\n".join([*_contents(turns), chosen, rejected])
-    return text, {"form": PREFERENCE, "prompt": turns, "chosen": chosen, "rejected": rejected}
+    made = {"form": PREFERENCE, "prompt": turns, "chosen": chosen, "rejected": rejected}
+    return spoken(made), made
 
 
 def _answer(row: Mapping[str, Any], column: str) -> str:
@@ -235,7 +243,8 @@ def _chat(messages: list[dict[str, Any]], row: Mapping[str, Any]) -> tuple[str, 
     except DataError as error:  # its fields would make every row a reason of its own
         fields = {**error.fields, "place": "n", "call": "..."}
         raise BrokenRow(error.template.format(**fields)) from error
-    return "\n\n".join(_contents(messages)), {"form": CHAT, "messages": messages}
+    made = {"form": CHAT, "messages": messages}
+    return spoken(made), made
 
 
 def _system(messages: list[dict[str, Any]], row: Mapping[str, Any]) -> str:

@@ -197,7 +197,8 @@ def test_settings_are_checked():
 
 
 def test_progress_only_moves_forward(folder, monkeypatch):
-    monkeypatch.setattr("yaongi.data.corpus._NOTE_EVERY", 20)
+    for module in ("cleaning.read", "splitting"):
+        monkeypatch.setattr(f"yaongi.data.{module}.NOTE_EVERY", 20)
     seen = []
     cfg = parse(CorpusConfig, {"root": str(folder), "sources": BOTH})
     build_corpus(

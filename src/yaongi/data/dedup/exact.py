@@ -36,22 +36,38 @@ UNDECIDED = 0
 """The side of a document whose source does not say."""
 
 
+def first_copies(digests: np.ndarray, forms: np.ndarray) -> np.ndarray:
+    """(n,) bool: no earlier document has the same content in the same form.
+
+    A conversation may also stand as plain text for pretraining.
+
+    Args:
+        digests: (n, 2) uint64 from ``digest``.
+        forms: (n,) small integers.
+    """
+    return _first_of_each(_content(digests), forms)
+
+
 def assign(
-    digests: np.ndarray, domains: np.ndarray, forms: np.ndarray, said: np.ndarray, held: Held
+    digests: np.ndarray,
+    domains: np.ndarray,
+    forms: np.ndarray,
+    said: np.ndarray,
+    held: Held,
+    kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """The side of every document: DUPLICATE, TRAIN or VAL.
 
-    A copy is a duplicate when an earlier document has the same content in the same form (a
-    conversation may also stand as plain text for pretraining). All copies of a held-out content
-    are held out, whatever their form or domain.
+    All copies of a held-out content are held out, whatever their form or domain.
 
     Args:
         digests: (n, 2) uint64 from ``digest``.
         domains, forms: (n,) small integers.
         said: (n,) UNDECIDED, or the side the source gives a document; ``held`` decides the rest.
+        kept: (n,) bool, what is no duplicate; default ``first_copies``.
     """
-    content = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
-    kept = _first_of_each(content, forms)
+    content = _content(digests)
+    kept = _first_of_each(content, forms) if kept is None else kept
     held_out = np.zeros(content.max(initial=-1) + 1, dtype=bool)
     for domain in np.unique(domains):
         members = np.flatnonzero(kept & (domains == domain) & (said == UNDECIDED))
@@ -59,6 +75,11 @@ def assign(
     held_out[content[said == VAL]] = True
     sides = np.where(held_out[content], VAL, TRAIN)
     return np.where(kept, sides, DUPLICATE).astype(np.uint8)
+
+
+def _content(digests: np.ndarray) -> np.ndarray:
+    """(n,) a number for each content."""
+    return np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _first_of_each(content: np.ndarray, forms: np.ndarray) -> np.ndarray:

@@ -12,8 +12,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
 
 from yaongi.core.config import Config, Registry
 from yaongi.core.install import import_extra
@@ -39,9 +42,21 @@ class Cleaned:
     tags: dict[str, Any] = field(default_factory=dict)
 
 
+class Conversations(StrEnum):
+    """What a step does with a conversation, whose limits are not those of a page of text."""
+
+    PASS = "pass"
+    """Nothing."""
+    EACH = "each"
+    """Cleans every message by itself; a message it drops takes the conversation with it."""
+    WHOLE = "whole"
+    """Judges all messages as one text, and changes none."""
+
+
 class Filter(Config):
     """Settings of a cleaning step, which does its work in ``clean``."""
 
+    conversations: ClassVar[Conversations] = Conversations.PASS
     kind: str
 
     def clean(self, text: str) -> Cleaned:
@@ -78,6 +93,7 @@ FILTERS = Registry(
         "language": "yaongi.data.filters.language:Language",
         "shape": "yaongi.data.filters.shape:Shape",
         "repetition": "yaongi.data.filters.repetition:Repetition",
+        "pii": "yaongi.data.filters.pii:PII",
         "profanity": "yaongi.data.filters.profanity:Profanity",
         "emoticons": "yaongi.data.filters.emoticons:Emoticons",
         "quality": "yaongi.data.filters.quality:Quality",
@@ -87,6 +103,26 @@ FILTERS = Registry(
 """In the order in which they make sense: each expects what the ones before it have repaired."""
 
 FilterChoice = Annotated[Filter, FILTERS.field()]
+
+DEFAULT = "default"
+DEFAULT_CHAIN = (
+    *("encoding", "html", "boilerplate", "spam", "language", "shape", "repetition"),
+    *("pii", "profanity"),
+)
+"""What ``filters: default`` stands for. Personal data goes late: bylines and spam are told by it,
+and what is dropped needs no placeholders."""
+
+
+def _spelled_out(value: Any) -> Any:
+    """``default``, alone or in a list, as the steps it stands for."""
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, list):
+        return value
+    return [kind for one in value for kind in (DEFAULT_CHAIN if one == DEFAULT else [one])]
+
+
+FilterChain = Annotated[list[FilterChoice], BeforeValidator(_spelled_out)]
+"""Steps in order: kinds or settings, and ``default`` for the recommended ones."""
 
 
 def clean(text: str, filters: Iterable[Filter]) -> Cleaned:

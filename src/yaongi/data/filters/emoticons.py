@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache
+from typing import ClassVar
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter
+from yaongi.data.filters import Cleaned, Conversations, Filter
 
 
 class Emoticons(Filter):
@@ -22,6 +23,7 @@ class Emoticons(Filter):
         keep: so many of the same are left.
     """
 
+    conversations: ClassVar[Conversations] = Conversations.EACH
     kind: str = "emoticons"
     keep: int = Field(default=2, ge=1)
 

@@ -11,10 +11,11 @@ import re
 import unicodedata
 from collections import Counter
 from functools import cache
+from typing import ClassVar
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter, hangul_runs, optional_module, settle
+from yaongi.data.filters import Cleaned, Conversations, Filter, hangul_runs, optional_module, settle
 from yaongi.text import hangul
 from yaongi.text.normalize import nfc
 
@@ -27,6 +28,7 @@ class Encoding(Filter):
             writes that appear when UTF-8 is read as CP949.
     """
 
+    conversations: ClassVar[Conversations] = Conversations.EACH
     kind: str = "encoding"
     max_damage: float = Field(default=0.01, ge=0.0, le=1.0)
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
+from typing import ClassVar
 
-from yaongi.data.filters import Cleaned, Filter
+from yaongi.data.filters import Cleaned, Conversations, Filter
 from yaongi.data.filters.wordlist import any_of, hint, word_list
 
 
 class Profanity(Filter):
     """Tags ``profanity`` with the number of swear words."""
 
+    conversations: ClassVar[Conversations] = Conversations.WHOLE
     kind: str = "profanity"
 
     def clean(self, text: str) -> Cleaned:

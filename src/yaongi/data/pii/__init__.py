@@ -7,6 +7,8 @@ a phone number and any date range for a bank account. What is found and what not
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -48,6 +50,14 @@ def scrub(text: str) -> str:
     while findings := find(text):
         text = "".join(_replaced(text, findings))
     return text
+
+
+def placeholders(text: str) -> Counter[str]:
+    """How many placeholders of each kind ``text`` holds."""
+    return Counter(kind.lower() for kind in _PLACEHOLDER.findall(text))
+
+
+_PLACEHOLDER = re.compile(rf"\[({'|'.join(kind.upper() for kind in KINDS)})\]")
 
 
 def _replaced(text: str, findings: list[Finding]) -> Iterator[str]:

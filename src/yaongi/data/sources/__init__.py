@@ -33,6 +33,18 @@ class Rejected(NamedTuple):
     row: str
 
 
+class Unit(NamedTuple):
+    """A part of a source that is read by itself: one worker's work, and where a build resumes.
+
+    Args:
+        name: which part, in the source's own terms; "" is all of it.
+        bytes: roughly how much there is to read; 0 where that is little.
+    """
+
+    name: str = ""
+    bytes: int = 0
+
+
 def _ignore(*_: Any) -> None:
     return None
 
@@ -43,6 +55,7 @@ class Reading:
 
     Args:
         root: folder that relative paths are below.
+        unit: the name of the unit to read; "" is all of them, one after another.
         seed: for sources that draw; already split for this source.
         reject: called with every row that could not be used.
         warn: called with a sentence about something skipped that is no row.
@@ -50,6 +63,7 @@ class Reading:
     """
 
     root: Path
+    unit: str = ""
     seed: Seed = field(default_factory=lambda: Seed(0))
     reject: Callable[[Rejected], None] = _ignore
     warn: Callable[[str], None] = _ignore
@@ -80,8 +94,16 @@ class Source(Config):
         """What the source is called in counts and messages."""
         return self.kind
 
+    def units(self, reading: Reading) -> list[Unit]:
+        """The parts it can be read in, in order: together they are what reading all of it gives.
+
+        Raises:
+            DataError: nothing there.
+        """
+        return [Unit()]
+
     def read(self, reading: Reading) -> Iterator[Document]:
-        """Its documents, always in the same order.
+        """The documents of ``reading.unit``, always in the same order.
 
         Raises:
             DataError: nothing there, or nothing that can be understood.

@@ -14,7 +14,7 @@ from datatrove.data import Document
 
 from yaongi.core.errors import DataError, did_you_mean, nearest
 from yaongi.data.recognise import documents
-from yaongi.data.sources import Reading, Source, check_inside, locate
+from yaongi.data.sources import Reading, Source, Unit, check_inside, locate
 from yaongi.data.sources.formats import KNOWN, TEXT_SUFFIXES, Opened, ReadRows, reader_of
 
 _WHOLE_HASH_BYTES = 256 * 2**20  # larger files are fingerprinted by samples
@@ -36,13 +36,19 @@ class FilesSource(Source):
     def name(self) -> str:
         return self.path
 
-    def read(self, reading: Reading) -> Iterator[Document]:
+    def units(self, reading: Reading) -> list[Unit]:
+        """One for each file."""
         files, skipped = self.files(reading.root)
         if skipped:
             reading.warn(
                 f"{self.path}: {len(skipped)} files that are no rows were not read, "
                 f"e.g. {skipped[0].name}"
             )
+        return [Unit(_label(file, reading.root), file.stat().st_size) for file in files]
+
+    def read(self, reading: Reading) -> Iterator[Document]:
+        units = [Unit(reading.unit)] if reading.unit else self.units(reading)
+        files = [reading.root / unit.name for unit in units]
         sizes = [file.stat().st_size + 1 for file in files]
         read = 0
         for file, size in zip(files, sizes, strict=True):

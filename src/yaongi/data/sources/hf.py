@@ -19,7 +19,7 @@ from yaongi.core.errors import DataError, InputError
 from yaongi.core.install import import_extra
 from yaongi.core.units import ByteSize, Count
 from yaongi.data.recognise import COLUMNS, BrokenRow, Parsed, documents
-from yaongi.data.sources import Reading, Source, locate
+from yaongi.data.sources import Reading, Source, Unit, locate
 
 ATTEMPTS = 6
 FIRST_WAIT_S = 1.0
@@ -45,6 +45,10 @@ class HFSource(Source):
     @property
     def name(self) -> str:
         return self.path if self.path.startswith("hf:") else f"hf:{self.path}"
+
+    def units(self, reading: Reading) -> list[Unit]:
+        """One: the hub streams a data set from its beginning."""
+        return [Unit(bytes=self.max_bytes)]
 
     def read(self, reading: Reading) -> Iterator[Document]:
         rows = self._rows(reading)
