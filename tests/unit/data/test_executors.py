@@ -1,9 +1,12 @@
 """The same corpus whoever does the work, whatever is killed on the way."""
 
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -106,7 +109,6 @@ def test_executors_are_chosen_by_one_key(monkeypatch):
 WAITING = """
 import time
 from pathlib import Path
-from yaongi.data.filters import Cleaned, Filter
 
 class Waiting(Filter):
     kind: str = "waiting"
@@ -253,11 +255,13 @@ def test_ray_makes_the_same_corpus(made, tmp_path, monkeypatch):
     root, alone = made
     ray = {"kind": "ray", "workers": 2, "memory": "200MB"}
     assert same(build_corpus(config(root, ray), tmp_path / "out", Seed(0)), alone)
-    broken = write(tmp_path / "in")
-    (broken / "2.jsonl").write_text('{"body": "글"}\n' * 3, "utf-8")
-    with pytest.raises(DataError, match=r"2\.jsonl: cannot tell.*body"):
+    broken = tmp_path / "in"
+    broken.mkdir()
+    shutil.copy(root / "0.jsonl", broken)
+    (broken / "1.jsonl").write_text('{"body": "글"}\n' * 3, "utf-8")
+    with pytest.raises(DataError, match=r"1\.jsonl: cannot tell.*body"):
         build_corpus(config(broken, ray), tmp_path / "broken", Seed(0))
-    assert complete_ranks(tmp_path / "broken.partial" / "cleaning") == {0, 1, 3}
+    assert complete_ranks(tmp_path / "broken.partial" / "cleaning") == {0}
 
 
 SBATCH = """
@@ -287,7 +291,7 @@ SBATCH = """
 """
 SQUEUE = """
     #!/bin/bash
-    test -e {site}/job_$3 || {{ echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }}
+    test -e {site}/job_$3 || {{ echo "error: Invalid job id specified" >&2; exit 1; }}
     test ! -e {site}/queued_$3 || echo "$3 cpu yaongi R"
 """
 SRUN = """

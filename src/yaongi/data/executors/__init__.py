@@ -126,11 +126,14 @@ def _note(folder: Path, rank: int) -> Path:
 
 
 def _as_error(noted: dict[str, Any]) -> YaongiError:
-    known = {cls.slug: cls for cls in _tree(YaongiError)}
-    return known.get(noted["slug"], YaongiError)(noted["template"], **noted["fields"])
+    return _KNOWN.get(noted["slug"], YaongiError)(noted["template"], **noted["fields"])
 
 
-def _tree(cls: type[YaongiError]) -> Iterator[type[YaongiError]]:
-    for below in cls.__subclasses__():
-        yield below
-        yield from _tree(below)
+def _below(cls: type[YaongiError]) -> Iterator[type[YaongiError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _below(child)
+
+
+_KNOWN = {cls.slug: cls for cls in _below(YaongiError)}
+"""Collected here and now: Ray derives classes of its own from them later."""
