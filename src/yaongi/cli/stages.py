@@ -9,6 +9,7 @@ import click
 
 from yaongi.cli import data_quality
 from yaongi.cli.console import emit
+from yaongi.cli.funnel import funnel
 from yaongi.cli.options import (
     dry_run_option,
     json_option,
@@ -31,7 +32,8 @@ def _summary(artifact: Artifact, as_json: bool) -> None:
     m = artifact.manifest
     size = human_bytes(sum(f.bytes for f in m.files.values()))
     result = {"kind": m.kind, "path": str(artifact.path), "counts": m.counts, "metrics": m.metrics}
-    emit(result, f"{m.kind}: {artifact.path} ({size})", as_json)
+    more = funnel(m.counts) if m.kind == "corpus" else []
+    emit(result, "\n".join([f"{m.kind}: {artifact.path} ({size})", *more]), as_json)
 
 
 @click.group(help=_("Raw text to a corpus."))
@@ -41,7 +43,10 @@ def data() -> None:
 
 @data.command(
     "build",
-    help=_("Read the sources of a recipe, remove broken rows and duplicates, hold out validation."),
+    help=_(
+        "Read the sources of a recipe, clean them, remove duplicates, hold out validation. An "
+        "interrupted build continues where it stopped."
+    ),
     epilog=_("Example: yaongi data build recipes/korean-small.yaml --out runs/corpus"),
 )
 @recipe_argument
