@@ -40,7 +40,9 @@ def _said(step: Mapping[str, Any]) -> str:
     if step["dropped"]:
         total = sum(step["dropped"].values())
         parts.append(_("dropped {n}: {why}").format(n=f"{total:,}", why=_few(step["dropped"])))
-    if step["changed"]:
+    if step["step"] == "split":
+        parts.append(_few(step["changed"]))
+    elif step["changed"]:
         parts.append(_("changed: {what}").format(what=_few(step["changed"])))
     return "; ".join(parts)
 

@@ -196,6 +196,33 @@ def test_settings_are_checked():
             parse(CorpusConfig, wrong)
 
 
+def test_a_source_that_is_there_twice_is_refused(folder):
+    for twice in (["ko.jsonl", {"path": "ko.jsonl", "domain": "again"}], ["en.jsonl"] * 2):
+        with pytest.raises(ConfigError, match=r"data|the source (ko|en)\.jsonl is there twice"):
+            build(folder, twice)
+    two_readings = [{"path": "ko.jsonl", "fields": {"text": "text"}}, "ko.jsonl"]
+    assert build(folder, two_readings, "two").manifest.counts["duplicates"] == 300
+    overlap = build(folder, ["ko.jsonl", "*.jsonl"], "overlap")
+    assert overlap.manifest.counts["warnings"] == [
+        "ko.jsonl belongs to two sources: ko.jsonl and *.jsonl"
+    ]
+
+
+def test_an_open_corpus_admits_no_other_licences(folder):
+    sources = [
+        {"path": "missing.jsonl", "licence": "CC BY-NC 4.0"},
+        {"path": "ko.jsonl"},
+        {"path": "en.jsonl", "licence": "MIT"},
+    ]
+    with pytest.raises(ConfigError) as error:  # before anything is read: a file is missing
+        build(folder, sources, open=True)
+    lines = str(error.value).splitlines()
+    assert [line.split(":")[0] for line in lines[1:]] == ["- missing.jsonl", "- ko.jsonl"]
+    assert "ommercial" in lines[1] and "open: true" in lines[0]
+    corpus = build(folder, sources[2:], open=True)
+    assert corpus.manifest.config["open"] is True
+
+
 def test_progress_only_moves_forward(folder, monkeypatch):
     for module in ("cleaning.read", "splitting"):
         monkeypatch.setattr(f"yaongi.data.{module}.NOTE_EVERY", 20)

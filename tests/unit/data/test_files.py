@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -148,6 +149,50 @@ def test_a_line_without_end_is_skipped_not_held(tmp_path, monkeypatch):
     texts, rejected = read(tmp_path, "a.jsonl")
     assert texts == ["가", "나"]
     assert [(r.line, r.reason) for r in rejected] == [(2, "line too long")]
+
+
+def test_memory_does_not_grow_with_a_line(tmp_path):
+    size = 2**28
+    with (tmp_path / "a.jsonl").open("wb") as file:
+        file.write(b'{"text": "a"}\n')
+        file.seek(size)
+        file.write(b'\n{"text": "b"}\n')
+    tracemalloc.start()
+    texts, rejected = read(tmp_path, "a.jsonl")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert texts == ["a", "b"] and [r.reason for r in rejected] == ["line too long"]
+    assert peak < 4 * formats.MAX_LINE_BYTES < size
+
+
+def test_a_text_file_in_another_encoding_is_kept_aside(tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a.txt").write_bytes("한글 완성형 문서".encode("cp949"))
+    (tmp_path / "t" / "b.txt").write_text("유니코드", "utf-8")
+    texts, rejected = read(tmp_path, "t")
+    assert texts == ["유니코드"]
+    assert [(r.file, r.reason) for r in rejected] == [("t/a.txt", "not UTF-8")]
+
+
+def test_a_table_without_text_lists_its_columns(tmp_path):
+    pq.write_table(pa.table({"본문": ["가"] * 3, "label": [1, 2, 3]}), tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match=r"a\.parquet.*Columns found: 본문, label.*fields: {text: 본문}"
+    ):
+        read(tmp_path, "a.parquet")
+    assert read(tmp_path, "a.parquet", fields={"text": "본문"}) == (["가"] * 3, [])
+
+
+def test_units_together_are_the_whole(tmp_path):
+    for name in ("b.jsonl", "a/c.jsonl.gz", "a/d.parquet"):
+        write(tmp_path / "in" / name, [f"{name} {i}" for i in range(3)])
+    for path in ("in", "in/a/*", str(tmp_path / "in")):
+        source = FilesSource(path=path)
+        whole = [d.id for d in source.read(Reading(root=tmp_path))]
+        units = source.units(Reading(root=tmp_path))
+        parts = [d.id for u in units for d in source.read(Reading(root=tmp_path, unit=u.name))]
+        assert parts == whole and len(whole) == 3 * len(units) > 3
+        assert all(unit.bytes > 0 for unit in units)
 
 
 def test_csv_rows_of_the_wrong_shape(tmp_path):

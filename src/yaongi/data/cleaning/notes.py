@@ -17,6 +17,7 @@ from datatrove.data import Document
 from yaongi.core.seeds import Seed
 from yaongi.data.dedup.exact import digest
 from yaongi.data.lines import json_line
+from yaongi.data.pii import scrub
 from yaongi.data.sources import Rejected
 
 EXAMPLES = 10  # of each step and reason, and of what is kept of each domain
@@ -151,9 +152,12 @@ class Notes:
 
     def as_json(self) -> dict[str, Any]:
         """For the file beside the shard."""
+        rows = self.examples.rows()
+        if "pii" in self.names:  # what an earlier step dropped was never scrubbed
+            rows = [row | {"text": scrub(row["text"])} for row in rows]
         return {
             "steps": [counts.as_json() for counts in self.counts],
-            "examples": self.examples.rows(),
+            "examples": rows,
             "warnings": self.warnings,
         }
 
