@@ -78,7 +78,9 @@ def complete_ranks(folder: Path) -> set[int]:
     return {int(mark.name) for mark in (folder / "completions").glob("[0-9]*")}
 
 
-def wait(running: Callable[[], bool], folder: Path, watch: Watch | None) -> None:
+def wait(
+    running: Callable[[], bool], folder: Path, watch: Watch | None, every_s: float = POLL_S
+) -> None:
     """Wait until nothing is running any more, telling ``watch`` what is complete."""
     while True:
         over = not running()
@@ -86,7 +88,7 @@ def wait(running: Callable[[], bool], folder: Path, watch: Watch | None) -> None
             watch(complete_ranks(folder))
         if over:
             return
-        time.sleep(POLL_S)
+        time.sleep(every_s)
 
 
 def check_complete(tasks: int, folder: Path) -> None:

@@ -46,6 +46,8 @@ class LocalExecutor(Executor):
         done = complete_ranks(folder)
         ranks = [rank for rank in range(len(sizes)) if rank not in done]
         watch = watch or (lambda _: None)
+        if done:
+            watch(done)
         workers = self._workers([sizes[rank] for rank in ranks])
         if workers > 1:
             _in_processes(task, ranks, workers, folder, watch)
@@ -83,7 +85,8 @@ def _in_processes(
     except BrokenProcessPool as error:
         raise WorkerError(
             "A worker process was killed, often because memory ran out; {done} of {tasks} parts "
-            "are done and kept. Run the same command again, with fewer workers if it was memory.",
+            "are done and kept. Run the same command again, with fewer workers if it was memory. "
+            "A script of your own that calls this needs: if __name__ == '__main__'.",
             done=len(complete_ranks(folder)),
             tasks=task.tasks,
         ) from error

@@ -27,6 +27,7 @@ from yaongi.data.executors import (
     wait,
 )
 
+POLL_S = 15.0  # Slurm's controller serves many users
 _JOB = "slurm_job"
 
 
@@ -71,11 +72,11 @@ class SlurmExecutor(Executor):
                 )
         note = folder / _JOB
         if note.is_file():  # submitted by a run of ours that was interrupted
-            wait(lambda: _is_queued(note.read_text()), folder, watch)
+            wait(lambda: _is_queued(note.read_text()), folder, watch, POLL_S)
         if len(complete_ranks(folder)) < len(sizes):
             job = self._submit(pipeline, len(sizes), folder)
             write_bytes(note, job.encode())
-            wait(lambda: _is_queued(job), folder, watch)
+            wait(lambda: _is_queued(job), folder, watch, POLL_S)
         check_complete(len(sizes), folder)
 
     def _submit(self, pipeline: Pipeline, tasks: int, folder: Path) -> str:

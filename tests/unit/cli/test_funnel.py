@@ -1,0 +1,32 @@
+"""The summary of a corpus a person reads."""
+
+from yaongi.cli.funnel import funnel
+
+
+def step(name, documents, dropped=None, changed=None):
+    sizes = {"documents": documents, "bytes": documents * 1000}
+    return {"step": name, **sizes, "dropped": dropped or {}, "changed": changed or {}}
+
+
+def test_steps_that_did_something_are_told_with_their_first_reasons():
+    many = {"too short": 5, "symbols": 2, "no spaces": 1, "too long": 1}
+    steps = [
+        step("read", 1234, {"not JSON": 1}),
+        step("html", 1234),
+        step("shape", 1225, many),
+        step("pii", 1225, changed={"phone": 3}),
+        step("split", 1225, changed={"held out": 12}),
+    ]
+    lines = funnel({"steps": steps, "warnings": [f"w{i}" for i in range(7)]})
+    assert [" ".join(line.split()) for line in lines[:5]] == [
+        "step documents text",
+        "read 1,234 1.23 MB dropped 1: 1 not JSON",
+        "shape 1,225 1.23 MB dropped 9: 5 too short, 2 symbols, 1 no spaces, …",
+        "pii 1,225 1.23 MB changed: 3 phone",
+        "split 1,225 1.23 MB 12 held out",
+    ]
+    assert lines[5:] == ["! w0", "! w1", "! w2", "! w3", "! w4", "! and 2 more in manifest.json"]
+
+
+def test_a_corpus_of_an_older_version_has_no_funnel():
+    assert funnel({"documents": 3}) == []
