@@ -20,6 +20,7 @@ from yaongi.data.executors import complete_ranks
 from yaongi.data.executors.local import LocalExecutor
 
 FILES = 4
+linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
 
 
 def write(folder):
@@ -189,6 +190,7 @@ def test_a_build_killed_in_the_middle_resumes_at_the_shard(tmp_path):
     assert not (tmp_path / "out.partial").exists()
 
 
+@linux
 @pytest.mark.serial
 def test_a_killed_worker_ends_the_build_and_what_is_done_is_kept(tmp_path):
     site = Site(tmp_path)
@@ -204,6 +206,7 @@ def test_a_killed_worker_ends_the_build_and_what_is_done_is_kept(tmp_path):
     assert site.finish(1) == site.finish(2, "whole")
 
 
+@linux
 @pytest.mark.serial
 def test_workers_end_with_the_build(tmp_path):
     site = Site(tmp_path)
