@@ -16,9 +16,8 @@ def funnel(counts: Mapping[str, Any]) -> list[str]:
     """One line for the first and last step and for each that did something; then warnings."""
     steps: Sequence[Mapping[str, Any]] = counts.get("steps", [])
     told = [s for i, s in enumerate(steps) if i in (0, len(steps) - 1) or _did(s)]
-    table = [
-        (s["step"], f"{s['documents']:,}", human_bytes(s["bytes"]), _said(s).rstrip()) for s in told
-    ]
+    table = [(_("step"), _("documents"), _("text"), "")] if told else []
+    table += [(s["step"], f"{s['documents']:,}", human_bytes(s["bytes"]), _said(s)) for s in told]
     widths = [max((len(row[i]) for row in table), default=0) for i in range(3)]
     lines = [
         f"  {name:<{widths[0]}}  {documents:>{widths[1]}}  {size:>{widths[2]}}  {said}".rstrip()
