@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from yaongi.core.errors import DataError
 from yaongi.core.files import sha256_file
 from yaongi.data.contamination import Contamination, Limits
-from yaongi.data.filters import Cleaned, Filter
+from yaongi.data.filters import Cleaned, Conversations, Filter
 from yaongi.data.recognise import BrokenRow
 from yaongi.data.sources import locate
 from yaongi.data.sources.files import FilesSource
@@ -33,6 +33,7 @@ class Decontaminate(Filter):
             counts three, any other one.
     """
 
+    conversations: ClassVar[Conversations] = Conversations.WHOLE
     kind: str = "decontaminate"
     against: tuple[str, ...] = Field(min_length=1)
     words: int = Field(default=Limits().words, ge=2)
