@@ -12,3 +12,8 @@ import unicodedata
 def nfc(text: str) -> str:
     """``text`` with jamo and accents composed where Unicode has a composed form."""
     return unicodedata.normalize("NFC", text)
+
+
+def is_nfc(text: str) -> bool:
+    """Whether ``nfc`` would change nothing, several times faster than trying."""
+    return unicodedata.is_normalized("NFC", text)
