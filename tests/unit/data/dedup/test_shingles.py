@@ -49,7 +49,7 @@ def test_sketches_estimate_jaccard_without_bias(size, share):
         a, b = new[:size], new[size - common :]
         truth = jaccard(a, b)
         errors.append((sketch(a, 256) == sketch(rng.permutation(b), 256)).mean() - truth)
-    deviation = (truth * (1 - truth) / min(256, size)) ** 0.5
+    deviation = (truth * (1 - truth) / min(256, 4 * size)) ** 0.5
     assert abs(np.mean(errors)) < 4 * deviation / 10 + 1e-9
     assert np.std(errors) < 1.7 * deviation + 1e-9
 
