@@ -2,6 +2,7 @@ import random
 import re
 import tracemalloc
 
+import dedup_pairs
 import numpy as np
 import pytest
 from dedup_text import article, near_copies, sentence
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 from yaongi.data.dedup import near, runs
 from yaongi.data.dedup.near import Near
 from yaongi.data.dedup.shingles import jaccard, syllables
+from yaongi.data.sources import Reading
+from yaongi.data.sources.files import FilesSource
 
 
 def edited(text, seed, times=1):
@@ -119,3 +122,17 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
         tracemalloc.stop()
         assert np.count_nonzero(np.array(found) >= 0) == documents // 2
     assert peaks[1] < peaks[0] * 1.5 + 1800 * 40  # the answer itself is some bytes a document
+
+
+def test_copies_of_real_text_are_found_and_originals_stay(yaongi_data, tmp_path):
+    reading = Reading(yaongi_data / "train")
+    source = FilesSource(path="ko_news_sentences.jsonl.zst")
+    texts = [document.text for document in source.read(reading)][:150]
+    changes = [dedup_pairs.spacing, dedup_pairs.marks, dedup_pairs.frame, dedup_pairs.cut]
+    rng = random.Random(0)
+    copies = [changes[i % 4](text, rng) for i, text in enumerate(texts)]
+    found = near_copies(tmp_path, texts + copies)
+    assert found[:150] == [-1] * 150
+    right = sum(copy == original for original, copy in enumerate(found[150:]))
+    assert right >= 145
+    assert sum(copy >= 0 for copy in found[150:]) == right

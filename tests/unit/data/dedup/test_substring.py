@@ -7,6 +7,8 @@ from dedup_text import article, stripped
 from yaongi.data.dedup import runs, substring
 from yaongi.data.dedup.passages import passages, split
 from yaongi.data.dedup.substring import Substring
+from yaongi.data.sources import Reading
+from yaongi.data.sources.files import FilesSource
 
 QUOTED = article("quoted", 9)
 
@@ -195,3 +197,16 @@ def _shorter(folder, texts):
     for i, size in enumerate(sizes):
         text = f"{article(i, 3)}\n{QUOTED}"
         yield len(remover.remove(i, text).cleaned.text) == size - len(QUOTED) - 1
+
+
+def test_laws_and_petitions_lose_hardly_anything_and_their_copies_go(yaongi_data, tmp_path):
+    reading = Reading(yaongi_data / "train")
+    for name, most in (("ko_laws", 0.001), ("ko_petitions", 0.01)):
+        texts = [d.text for d in FilesSource(path=f"{name}.jsonl.zst").read(reading)]
+        results = stripped(tmp_path / name, texts[-400:])
+        gone = sum(b - a for result in results for a, b in result.gone)
+        assert gone < most * sum(map(len, texts[-400:]))
+        whole = stripped(tmp_path / f"{name} twice", [*texts[:20], *texts[:20]])
+        judged = [i for i in range(20) if whole[20 + i].cleaned.drop]
+        assert len(judged) > 15
+        assert all(not whole[i].cleaned.drop for i in range(20))
