@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datatrove.data import Document
 from pydantic import Field, model_validator
 
@@ -32,7 +33,8 @@ from yaongi.core.files import plain, read_json, sha256_json, write_json
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
 from yaongi.data.cleaning import Shards, Work, clean_all
-from yaongi.data.dedup.exact import Held, assign
+from yaongi.data.dedup.exact import DUPLICATE, Held, assign
+from yaongi.data.dedup.stage import Dedup, find
 from yaongi.data.executors import ExecutorChoice, complete_ranks
 from yaongi.data.executors.local import LocalExecutor
 from yaongi.data.filters import Filter, FilterChain
@@ -49,7 +51,7 @@ Progress = Callable[[float | None, str], None]
 
 _CLEANING = "cleaning"  # below the working folder: shards, marks of what is complete, logs
 _BUILD = "build.json"  # what is being built, so that nothing else continues it
-_CLEANING_SHARE = 0.7  # of the stage's time; the rest is writing the splits
+_CLEANING_END, _DEDUP_END = 0.7, 0.85  # shares of the stage's time; the rest writes the splits
 
 
 class CorpusConfig(Config):
@@ -59,6 +61,7 @@ class CorpusConfig(Config):
         root: folder of relative paths; default $YAONGI_DATA, else ./data.
         sources: each a path, ``hf:owner/name``, or settings with ``path`` or ``kind``.
         filters: cleaning steps in order, or ``default`` for the recommended ones.
+        dedup: which duplicates go besides exact copies.
         val_fraction: share of each domain's documents held out for validation, where the source
             does not decide (``split: train`` or ``val`` in a document's metadata).
         val_docs: at most so many of them.
@@ -72,6 +75,7 @@ class CorpusConfig(Config):
     root: str | None = None
     sources: list[SourceChoice] = Field(min_length=1)
     filters: FilterChain = Field(default_factory=list)
+    dedup: Dedup = Field(default_factory=Dedup)
     val_fraction: float = Field(default=0.01, ge=0.0, le=0.5)
     val_docs: Count = Field(default=1000, ge=1)
     min_chars: Count = Field(default=1, ge=1)
@@ -141,7 +145,7 @@ def build_corpus(
                 min_chars=cfg.min_chars,
                 keep_dropped=cfg.keep_rejected,
                 executor=cfg.executor,
-                on_progress=lambda share, note: progress(_CLEANING_SHARE * share, note),
+                on_progress=lambda share, note: progress(_CLEANING_END * share, note),
             )
         except BaseException:
             if not complete_ranks(cleaning):
@@ -152,16 +156,26 @@ def build_corpus(
             raise unusable
         held = Held(cfg.val_fraction, cfg.val_docs)
         sides = assign(shards.digests, shards.domain, shards.form, shards.said, held)
-        counts = count_all(shards, sides, cfg.sources)
+        found = find(
+            shards,
+            sides,
+            cfg.dedup,
+            seed=seed,
+            executor=cfg.executor,
+            on_progress=lambda share, note: progress(
+                _CLEANING_END + (_DEDUP_END - _CLEANING_END) * share, note
+            ),
+        )
+        sides = np.where(found.dropped(), DUPLICATE, sides)
+        counts = count_all(shards, sides, found, cfg.sources)
         counts["warnings"] = warnings + counts["warnings"]
         write_splits(
             shards,
             sides,
+            found,
             work.path,
             keep_dropped=cfg.keep_rejected,
-            on_progress=lambda share, note: progress(
-                _CLEANING_SHARE + (1 - _CLEANING_SHARE) * share, note
-            ),
+            on_progress=lambda share, note: progress(_DEDUP_END + (1 - _DEDUP_END) * share, note),
         )
         (work.path / _BUILD).unlink()  # first: without it nobody continues with half the shards
         shutil.rmtree(cleaning)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from yaongi.data.cleaning.notes import (
+    EXAMPLE_CHARS,
     EXAMPLES,
     Examples,
     StepCounts,
@@ -25,6 +26,7 @@ from yaongi.data.cleaning.notes import (
 )
 from yaongi.data.cleaning.shards import Shards
 from yaongi.data.dedup.exact import DUPLICATE, TRAIN, VAL
+from yaongi.data.dedup.stage import ELSEWHERE, NEAR, NEAR_COPY, NEAR_HELD, PASSAGES, Found
 from yaongi.data.lines import json_line, writer
 from yaongi.data.sources import Rejected, Source
 
@@ -38,6 +40,7 @@ NOTE_EVERY = 500  # documents between calls of the progress function
 def write_splits(
     shards: Shards,
     sides: np.ndarray,
+    found: Found,
     folder: Path,
     *,
     keep_dropped: bool,
@@ -47,19 +50,21 @@ def write_splits(
 
     Args:
         sides: (n,) DUPLICATE, TRAIN or VAL.
+        found: why those are duplicates that are no copies.
         keep_dropped: put duplicates into the rejected set, too.
     """
-    examples = _examples(shards)
-    shown = _smallest(shards.digests, sides == DUPLICATE)
+    drops = _Drops(shards, sides, found)
     with ExitStack() as files:
         rejected = files.enter_context(writer(folder / REJECTED))
         for line in shards.rejected():
             rejected.write(line)
         out: dict[tuple[int, int], BinaryIO] = {}
         for i, line in enumerate(shards.lines()):
+            drops.see(i, line)
             key = (int(sides[i]), int(shards.domain[i]))
             if key[0] == DUPLICATE:
-                _drop(line, shards.digests[i], i in shown, examples, keep_dropped and rejected)
+                if keep_dropped:
+                    rejected.write(drops.rejected(i, line))
             else:
                 if key not in out:
                     name = f"{SPLITS[key[0] - TRAIN]}/{shards.domains[key[1]]}.jsonl.zst"
@@ -69,6 +74,9 @@ def write_splits(
             if i % NOTE_EVERY == 0:
                 on_progress(i / len(sides), "writing")
     on_progress(1.0, "writing")
+    examples = _examples(shards)
+    for row in drops.examples():
+        examples.offer(row)
     (folder / EXAMPLES_FILE).write_bytes(b"".join(map(json_line, examples.rows())))
 
 
@@ -80,41 +88,73 @@ def _examples(shards: Shards) -> Examples:
     return examples
 
 
+_WHY = [("duplicates", COPY), (NEAR, NEAR_COPY), (NEAR, NEAR_HELD), (PASSAGES, ELSEWHERE)]
+"""Step and reason of a duplicate."""
+
+
+class _Drops:
+    """Why documents are duplicates, and the texts of those that are shown as examples."""
+
+    def __init__(self, shards: Shards, sides: np.ndarray, found: Found) -> None:
+        self.digests, self.original = shards.digests, found.original
+        self.why = np.where(sides == DUPLICATE, 0, -1)
+        near = np.flatnonzero(found.original >= 0)
+        self.why[near] = 1 + (sides[found.original[near]] == VAL)
+        self.why[found.repeated()] = 3
+        shown = [_smallest(self.digests, self.why == code) for code in range(3)]
+        self.shown = set[int]().union(*shown)  # of what little was left an example is there
+        self.originals = {int(found.original[i]) for i in self.shown} - {-1}
+        self.lines: dict[int, bytes] = {}
+
+    def see(self, i: int, line: bytes) -> None:
+        """A document passes by."""
+        if i in self.shown or i in self.originals:
+            self.lines[i] = line
+
+    def rejected(self, i: int, line: bytes) -> bytes:
+        """A duplicate as a line of the rejected set."""
+        step, reason = _WHY[self.why[i]]
+        row = json.loads(line)
+        said = Rejected(*place(row["id"]), reason, row["text"])
+        return rejected_line(said, row["metadata"]["source"], step)
+
+    def examples(self) -> Iterator[dict[str, Any]]:
+        """Duplicates; a near copy with the beginning of the document it is like."""
+        for i in sorted(self.shown):
+            step, reason = _WHY[self.why[i]]
+            row = json.loads(self.lines[i])
+            key = self.digests[i].tobytes()
+            shown = example(row["text"], key, row["metadata"], step=step, reason=reason)
+            if self.original[i] >= 0:
+                like = json.loads(self.lines[int(self.original[i])])
+                shown["like"] = like["text"][:EXAMPLE_CHARS]
+            yield shown
+
+
 def _smallest(digests: np.ndarray, where: np.ndarray) -> set[int]:
     """The documents to show: some more than ``EXAMPLES``, since copies share a digest."""
     there = np.flatnonzero(where)
     return {int(i) for i in there[np.argsort(digests[there, 0], kind="stable")[: 4 * EXAMPLES]]}
 
 
-def _drop(
-    line: bytes, key: np.ndarray, shown: bool, examples: Examples, rejected: BinaryIO | bool
-) -> None:
-    """A duplicate: perhaps an example, perhaps a line of the rejected set."""
-    if not (shown or rejected):
-        return
-    row = json.loads(line)
-    labels, text = row["metadata"], row["text"]
-    if shown:
-        examples.offer(example(text, key.tobytes(), labels, step="duplicates", reason=COPY))
-    if not isinstance(rejected, bool):
-        said = Rejected(*place(row["id"]), COPY, text)
-        rejected.write(rejected_line(said, labels["source"], "duplicates"))
-
-
 # --- counts ----------------------------------------------------------------------------------
 
 
-def count_all(shards: Shards, sides: np.ndarray, sources: Sequence[Source]) -> dict[str, Any]:
+def count_all(
+    shards: Shards, sides: np.ndarray, found: Found, sources: Sequence[Source]
+) -> dict[str, Any]:
     """The counts of the manifest: by step, by domain and split, by source and reason."""
     copies = sides == DUPLICATE
     domains = {name: _domain_counts(shards, sides, name) for name in sorted(shards.domains)}
-    by_source = _source_counts(shards, sides, sources)
+    by_source = _source_counts(shards, sides, found, sources)
     unheld = [name for name, counts in domains.items() if not counts["val"]["documents"]]
     return {
         "documents": int(np.count_nonzero(~copies)),
         "duplicates": int(np.count_nonzero(copies)),
         "broken": broken_rows(shards.units),
-        "steps": _funnel(shards, sides, range(len(shards.units)), np.ones(len(shards), dtype=bool)),
+        "steps": _funnel(
+            shards, sides, found, range(len(shards.units)), np.ones(len(shards), bool)
+        ),
         "domains": domains,
         "sources": by_source,
         "warnings": _warnings(shards, by_source)
@@ -133,22 +173,47 @@ def reasons(tally: Mapping[str, int]) -> str:
 
 
 def _funnel(
-    shards: Shards, sides: np.ndarray, units: Iterable[int], of_these: np.ndarray
+    shards: Shards, sides: np.ndarray, found: Found, units: Iterable[int], of_these: np.ndarray
 ) -> list[dict[str, Any]]:
     """The steps in order, for some units and the documents in them."""
     steps = [StepCounts(step["step"]) for step in shards.units[0]["steps"]]
     for unit in units:
         for total, counts in zip(steps, shards.units[unit]["steps"], strict=True):
             total.add(counts)
-    kept, copies = of_these & (sides != DUPLICATE), of_these & (sides == DUPLICATE)
-    left = int(np.count_nonzero(kept)), int(shards.bytes[kept].sum())
-    dropped = Counter({COPY: int(np.count_nonzero(copies))})
-    held = Counter({"held out": int(np.count_nonzero(kept & (sides == VAL)))})
-    steps += [
-        StepCounts("duplicates", *left, dropped=+dropped),
-        StepCounts("split", *left, changed=+held),
-    ]
+    steps += _duplicate_steps(shards, sides, found, of_these)
+    kept = of_these & (sides != DUPLICATE)
+    held = Counter({"held out": _count(kept & (sides == VAL))})
+    steps.append(StepCounts("split", _count(kept), int(shards.bytes[kept].sum()), changed=+held))
     return [step.as_json() for step in steps]
+
+
+def _duplicate_steps(
+    shards: Shards, sides: np.ndarray, found: Found, of_these: np.ndarray
+) -> Iterator[StepCounts]:
+    before = shards.bytes.copy()  # as long as no passage has gone
+    before[found.changed["document"]] += found.changed["lost"]
+    copies = of_these & (sides == DUPLICATE) & ~found.dropped()
+    left = of_these & ~copies
+    dropped = Counter({COPY: _count(copies)})
+    yield StepCounts("duplicates", _count(left), int(before[left].sum()), dropped=+dropped)
+    if NEAR in found.steps:
+        near = found.original[left & (found.original >= 0)]
+        held = _count(sides[near] == VAL)
+        left &= found.original < 0
+        dropped = Counter({NEAR_COPY: len(near) - held, NEAR_HELD: held})
+        yield StepCounts(NEAR, _count(left), int(before[left].sum()), dropped=+dropped)
+    if PASSAGES in found.steps:
+        gone = left & found.repeated()
+        left &= ~gone
+        mine = found.changed[left[found.changed["document"]]]
+        changed = Counter({"repeated sentence": int(mine["sentences"].sum())})
+        dropped = Counter({ELSEWHERE: _count(gone)})
+        size = int(shards.bytes[left].sum())
+        yield StepCounts(PASSAGES, _count(left), size, dropped=+dropped, changed=+changed)
+
+
+def _count(where: np.ndarray) -> int:
+    return int(np.count_nonzero(where))
 
 
 def _domain_counts(shards: Shards, sides: np.ndarray, domain: str) -> dict[str, Any]:
@@ -165,7 +230,7 @@ def _domain_counts(shards: Shards, sides: np.ndarray, domain: str) -> dict[str, 
 
 
 def _source_counts(
-    shards: Shards, sides: np.ndarray, sources: Sequence[Source]
+    shards: Shards, sides: np.ndarray, found: Found, sources: Sequence[Source]
 ) -> dict[str, dict[str, Any]]:
     copies = sides == DUPLICATE
     counts: dict[str, dict[str, Any]] = {}
@@ -173,7 +238,7 @@ def _source_counts(
         units = [unit for unit, of in enumerate(shards.unit_source) if of == i]
         of_source = shards.source == i
         there = of_source & ~copies
-        funnel = _funnel(shards, sides, units, of_source)
+        funnel = _funnel(shards, sides, found, units, of_source)
         broken = broken_rows(shards.units[unit] for unit in units)
         counts[_unique(source.name, counts)] = {
             "licence": source.licence,

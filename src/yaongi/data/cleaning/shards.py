@@ -110,7 +110,8 @@ class Shards:
     """
 
     def __init__(self, folder: Path, sources: Sequence[int]) -> None:
-        self.folder, self.unit_source = folder, list(sources)
+        self.folder = self._documents = folder
+        self.unit_source = list(sources)
         self.units: list[dict[str, Any]] = []
         domains, forms = _Codes(), _Codes()
         tables: list[np.ndarray] = []
@@ -134,7 +135,17 @@ class Shards:
     @property
     def files(self) -> list[Path]:
         """The shards, in order: document i is line i of all of them together."""
-        return [shard_file(self.folder, rank) for rank in range(len(self.units))]
+        return [shard_file(self._documents, rank) for rank in range(len(self.units))]
+
+    def replace(self, folder: Path, examples: Sequence[list[dict[str, Any]]]) -> None:
+        """Read the documents below ``folder`` from now on: as many, with other texts.
+
+        Args:
+            examples: of what was changed, for each unit.
+        """
+        self._documents = folder
+        for unit, rows in zip(self.units, examples, strict=True):
+            unit["examples"] = unit["examples"] + rows
 
     def lines(self) -> Iterator[bytes]:
         """Every document as it lies on disk."""
