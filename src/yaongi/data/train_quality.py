@@ -166,7 +166,7 @@ def calibration_error(scores: np.ndarray, good: np.ndarray, weight: np.ndarray) 
 
 def _documents(source: Source, root: Path, seed: Seed, most: int) -> list[str]:
     """Different documents of a source in random order, the same ones for the same seed."""
-    reading = Reading(root, seed.split("quality", source.name))
+    reading = Reading(root, seed=seed.split("quality", source.name))
     texts = ((digest(document.text, seed), document.text) for document in source.read(reading))
     chosen = list(dict(heapq.nsmallest(most, texts)).values())  # digests are random numbers
     if len(chosen) < 10:
