@@ -24,6 +24,8 @@ PO = LOCALE_DIR / "ko" / "LC_MESSAGES" / "yaongi.po"
 CLICK = PO.with_name("click.po")
 """Words of the library that reads the command line; written by hand, only those people meet."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # constant, so that only texts change the file
+METHODS = [("**.py", "python"), ("**.jinja", "jinja2")]
+OPTIONS = {"**.jinja": {"silent": "false"}}  # else a template with an error has no messages
 # ``error`` is a class handed in as a parameter
 FUNCTIONS = ("translate", "_", "import_extra", "error", "refuse")
 
@@ -36,7 +38,7 @@ def error_names(cls: type[YaongiError] = YaongiError) -> list[str]:
 def messages() -> Iterator[tuple[str, str]]:
     """(file, message) of everything the source can say."""
     keywords = dict.fromkeys((*error_names(), *FUNCTIONS))
-    found = extract_from_dir(SOURCE, method_map=[("**.py", "python")], keywords=keywords)
+    found = extract_from_dir(SOURCE, METHODS, OPTIONS, keywords)
     for file, _line, message, _comments, _context in found:
         text = message if isinstance(message, str) else message[0]
         if text:

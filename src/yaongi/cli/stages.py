@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yaongi.cli import data_quality
+from yaongi.cli import data_quality, data_report
 from yaongi.cli.console import emit
 from yaongi.cli.funnel import funnel
 from yaongi.cli.options import (
@@ -59,6 +59,7 @@ def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_js
 
 
 data.add_command(data_quality.command, "quality")
+data.add_command(data_report.command)
 
 
 @click.group(help=_("Train and compare tokenizers."))
