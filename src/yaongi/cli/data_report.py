@@ -22,10 +22,16 @@ from yaongi.data.report import Mix, Report, corpus_report
     epilog=_("Example: yaongi data report runs/corpus --mix recipes/korean-small.yaml"),
 )
 @click.argument("corpus", type=click.Path(path_type=Path))
-@click.option("--mix", type=click.Path(path_type=Path),
-              help=_("A recipe, or a model trained on this corpus, whose mix to compare with."))  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path),
-              help=_("Where the page goes; default CORPUS-report.html beside the corpus."))  # fmt: skip
+@click.option(
+    "--mix",
+    type=click.Path(path_type=Path),
+    help=_("A recipe, or a model trained on this corpus, whose mix to compare with."),
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help=_("Where the page goes; default CORPUS-report.html beside the corpus."),
+)
 @json_option
 def command(corpus: Path, mix: Path | None, out: Path | None, as_json: bool) -> None:
     """Write the page."""

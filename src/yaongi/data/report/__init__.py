@@ -13,7 +13,6 @@ from typing import Any
 
 from yaongi.core.artifact import Artifact
 from yaongi.core.files import plain
-from yaongi.data.report.measure import Measured, measure
 from yaongi.data.report.tables import (
     Domain,
     Licence,
@@ -29,6 +28,7 @@ from yaongi.data.report.tables import (
     sources_of,
     steps_of,
 )
+from yaongi.data.report.texts import Measured, measure
 
 __all__ = ["Mix", "Report", "corpus_report"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from yaongi.data.report.measure import UNJUDGED, Lengths
+from yaongi.data.report.texts import UNJUDGED, Bin, Lengths
 
 WIDTH, HEIGHT = 320, 128  # of a histogram; text stays readable on a phone, which is about as wide
 _BASE, _TOP = 104, 6  # the axis and the highest bar
@@ -60,16 +60,20 @@ def histograms(lengths: Mapping[str, Lengths]) -> dict[str, Histogram]:
 
     decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     ticks = [(x(10**d), 10**d) for d in decades]
-    result: dict[str, Histogram] = {}
-    for name, of in bins.items():
-        most = max((b.documents for b in of), default=1)
-        bars = [
-            Bar(x(b.low), _BASE - tall, round(x(b.high + 1) - x(b.low) - 1, 2), tall, *vars(b).values())
-            for b in of
-            if (tall := round((_BASE - _TOP) * b.documents / most, 2))
-        ]
-        result[name] = Histogram(bars, ticks, x(lengths[name].quantile(0.5)))
-    return result
+    return {
+        name: Histogram(_bars(of, x), ticks, x(lengths[name].quantile(0.5)))
+        for name, of in bins.items()
+    }
+
+
+def _bars(bins: Sequence[Bin], x: Callable[[float], float]) -> list[Bar]:
+    most = max((one.documents for one in bins), default=1)
+    bars: list[Bar] = []
+    for one in bins:
+        tall = round((_BASE - _TOP) * one.documents / most, 2)
+        wide = round(x(one.high + 1) - x(one.low) - 1, 2)  # a gap to the next
+        bars.append(Bar(x(one.low), _BASE - tall, wide, tall, one.low, one.high, one.documents))
+    return [bar for bar in bars if bar.documents]
 
 
 def stacked(tallies: Mapping[str, Counter[str]], last: Sequence[str]) -> dict[str, list[Part]]:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import language, translate
 from yaongi.core.units import human_bytes
 from yaongi.data.report import Report
 from yaongi.data.report.charts import HEIGHT, WIDTH, histograms, stacked
-from yaongi.data.report.measure import UNJUDGED
+from yaongi.data.report.texts import UNJUDGED
 from yaongi.data.report.wording import language_name, script_name, step_note
 
 EXAMPLES = "examples.jsonl"
@@ -39,7 +37,7 @@ def page(report: Report) -> str:
         histograms=histograms({name: of.lengths for name, of in measured.items()}),
         spoken=stacked(spoken, [UNJUDGED]),
         written=stacked(written, [_OTHER_SCRIPT]),
-        examples=read_examples(report.corpus),
+        examples=read_examples(report),
     )  # fmt: skip
 
 
@@ -124,9 +122,10 @@ class Example(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Examples of one reason, or of one domain of what is kept."""
+    """Examples of one reason, or of one domain of what is kept; ``of`` so many documents."""
 
     name: str
+    of: int
     examples: list[Example]
 
 
@@ -137,23 +136,31 @@ class Examples(NamedTuple):
     kept: list[Group]
 
 
-def read_examples(corpus: Artifact) -> Examples | None:
-    """The examples of a corpus; None when it was built before any were kept."""
-    file = corpus.path / EXAMPLES
+def read_examples(report: Report) -> Examples | None:
+    """The examples of a corpus, in the order of its steps, frequent reasons first.
+
+    None when it was built before any were kept.
+    """
+    file = report.corpus.path / EXAMPLES
     if not file.is_file():
         return None
+    found: dict[tuple[bool, str, str], list[Example]] = {}
     with file.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    steps = dict.fromkeys(row["step"] for row in rows if not row["kept"])
+        for row in map(json.loads, lines):
+            about = row["domain"] if row["kept"] else row["reason"]
+            kind = found.setdefault((row["kept"], row["step"], about), [])
+            kind.append(Example(row["source"], row["chars"], row["text"]))
     dropped = {
-        step: _groups((r["reason"], r) for r in rows if not r["kept"] and r["step"] == step)
-        for step in steps
+        step.step: [
+            Group(reason, times, found[False, step.step, reason])
+            for reason, times in sorted(step.dropped.items(), key=lambda item: -item[1])
+            if (False, step.step, reason) in found
+        ]
+        for step in report.steps or []
     }
-    return Examples(dropped, _groups((row["domain"], row) for row in rows if row["kept"]))
-
-
-def _groups(rows: Iterable[tuple[str, dict[str, Any]]]) -> list[Group]:
-    found: dict[str, list[Example]] = {}
-    for name, row in rows:
-        found.setdefault(name, []).append(Example(row["source"], row["chars"], row["text"]))
-    return [Group(name, found[name]) for name in sorted(found)]
+    kept = [
+        Group(domain.name, sum(domain.documents.values()), found[True, "", domain.name])
+        for domain in report.domains
+        if (True, "", domain.name) in found
+    ]
+    return Examples({step: groups for step, groups in dropped.items() if groups}, kept)

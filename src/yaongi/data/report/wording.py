@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yaongi.core.i18n import translate
-from yaongi.data.report.measure import UNJUDGED
+from yaongi.data.report.texts import UNJUDGED
 
 
 def step_note(step: str) -> str:
@@ -41,7 +41,7 @@ def language_name(code: str) -> str:
 
 
 def script_name(script: str) -> str:
-    """The name of one of ``measure.SCRIPTS``."""
+    """The name of one of ``texts.SCRIPTS``."""
     return {
         "hangul": translate("Hangul"),
         "hanja": translate("Hanja"),

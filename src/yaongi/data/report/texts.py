@@ -28,7 +28,7 @@ SCRIPTS = ("hangul", "hanja", "kana", "latin", "other")
 """What a letter can be."""
 
 UNJUDGED = ""
-"""The language of a document that nobody judged: conversations, source code, formulas."""
+"""The language of a document that was not judged: conversations, formulas, much source code."""
 
 MOST_LANGUAGES = 200  # fastText's model knows 176; a plug-in's tags must not fill the memory
 _PER_DECADE, _DECADES = 40, 10
