@@ -18,8 +18,8 @@ from yaongi.data.mix import check_mix
 
 Counts = Mapping[str, Any]
 
-READ, SPLIT, DUPLICATES = "read", "split", "duplicates"
-"""Steps that are no filters: the first, the last, and the one that removes copies."""
+READ, SPLIT = "read", "split"
+"""The first step and the last."""
 
 
 @dataclass(frozen=True)

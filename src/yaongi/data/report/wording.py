@@ -20,7 +20,11 @@ def step_note(step: str) -> str:
         "pii": translate("personal data becomes placeholders"),
         "profanity": translate("swear words are counted, nothing goes"),
         "emoticons": translate("long runs of ㅋㅋㅋ and ㅠㅠㅠ are shortened"),
+        "quality": translate("documents a classifier thinks little of go"),
+        "decontaminate": translate("texts of evaluation sets go"),
         "duplicates": translate("copies go, the first stays"),
+        "near duplicates": translate("documents that share most of their text go, the first stays"),
+        "passages": translate("repeated passages go, the first stays"),
         "split": translate("a part is held out for validation"),
     }.get(step, "")
 
