@@ -73,7 +73,7 @@ def test_the_mix_of_a_recipe(
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "data: {sources: [ko.jsonl]}\nmix: {ko: 3, en: 1}\n"
-        "tokenizer: {vocab_size: 300}\npretrain: {model: 5m, steps: 1}\n"
+        "tokenizer: {vocab_size: 4096}\npretrain: {model: 5m, steps: 1}\n"
     )
     found = result(capsys, corpus.path, "--mix", recipe)
     assert [(row["domain"], row["asked"]) for row in found["mix"]] == [("en", 0.25), ("ko", 0.75)]
