@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from yaongi.core.i18n import language, translate
 from yaongi.core.units import human_bytes
@@ -89,8 +88,8 @@ def short_count(n: float) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """What every ``{{ }}`` of the template goes through, before it is escaped."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """What every ``{{ }}`` of the template goes through, before it is escaped (macros are not)."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def visible(text: str) -> str:
