@@ -24,7 +24,7 @@ def step_note(step: str) -> str:
         "decontaminate": translate("texts of evaluation sets go"),
         "duplicates": translate("copies go, the first stays"),
         "near duplicates": translate("documents that share most of their text go, the first stays"),
-        "passages": translate("repeated passages go, the first stays"),
+        "repeated passages": translate("repeated passages go, the first stays"),
         "split": translate("a part is held out for validation"),
     }.get(step, "")
 
