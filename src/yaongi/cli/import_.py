@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from yaongi.cli.console import emit, stage
-from yaongi.cli.options import json_option
+from yaongi.cli.options import json_option, licence_lines
 from yaongi.core.i18n import translate as _
 from yaongi.core.licences import terms
 from yaongi.interop.hf import import_hf
@@ -29,19 +29,14 @@ def command(source: Path, out: Path, trust: bool, as_json: bool) -> None:
     with stage(_("import")):
         made = import_hf(source, out, trust_pickle=trust)
     manifest = made.manifest
-    duties = {licence: terms(licence) for licence in manifest.licences}
     result = {
         "out": str(out),
         "architecture": manifest.config["architecture"],
         "parameters": manifest.counts["parameters"],
         "licences": manifest.licences,
-        "terms": [duty for asked in duties.values() for duty in asked],
+        "terms": [duty for licence in manifest.licences for duty in terms(licence)],
     }
-    lines = [
-        _("{out}: {architecture}, {count:,} parameters").format(
-            out=out, architecture=result["architecture"], count=result["parameters"]
-        ),
-    ]
-    for licence, asked in duties.items():
-        lines += [_("Licence: {name}").format(name=licence), *(f"  • {duty}" for duty in asked)]
-    emit(result, "\n".join(lines), as_json)
+    line = _("{out}: {architecture}, {count:,} parameters").format(
+        out=out, architecture=result["architecture"], count=result["parameters"]
+    )
+    emit(result, "\n".join([line, *licence_lines(manifest.licences)]), as_json)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yaongi.core.i18n import translate as _
+from yaongi.core.licences import terms
 
 Command = Callable[..., Any]
 
@@ -46,3 +47,15 @@ def sampling_options(function: Command) -> Command:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def licence_lines(licences: Sequence[str]) -> list[str]:
+    """Each licence, and what it asks of those who build on it."""
+    return [
+        line
+        for licence in licences
+        for line in (
+            _("Licence: {name}").format(name=licence),
+            *(f"  • {duty}" for duty in terms(licence)),
+        )
+    ]

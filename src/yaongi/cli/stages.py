@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yaongi.cli import data_quality, data_report
+from yaongi.cli import data_quality, data_report, tokenizer_extend
 from yaongi.cli.console import emit
 from yaongi.cli.funnel import funnel
 from yaongi.cli.options import (
@@ -98,6 +98,9 @@ def tokenizer_train(
     else:
         raise ConfigError("Give a recipe, or --data PATH with --out DIR.")
     _summary(road.tokenizer, as_json)
+
+
+tokenizer.add_command(tokenizer_extend.command)
 
 
 def _files_road(paths: tuple[Path, ...], vocab_size: int, out: Path) -> Road:

@@ -47,6 +47,8 @@ class LMConfig(Config):
 
     Attributes:
         pattern: one letter per layer, ``M * - E`` or one of ``letters``; ``(*-)x8`` repeats.
+        used_ids: ids that a token has, where the vocabulary is padded beyond; a loss leaves the
+            padding out. None: all.
         tied: the unembedding is the embedding.
         init_std: of matrices; those writing to the residual get init_std / sqrt(2 layers).
         letters: further letters, each with a kind: ``{R: {kind: "my_module:MyLayer", ...}}``.
@@ -56,6 +58,7 @@ class LMConfig(Config):
     vocab_size: int = Field(gt=0)
     d_model: int = Field(gt=0)
     pattern: str
+    used_ids: int | None = Field(default=None, gt=0)
     tied: bool = True
     norm_eps: float = Field(default=1e-5, gt=0)
     init_std: float = Field(default=0.02, gt=0)
@@ -68,6 +71,12 @@ class LMConfig(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> LMConfig:
+        if self.used_ids is not None and self.used_ids > self.vocab_size:
+            raise ConfigError(
+                "used_ids ({used}) cannot be more than vocab_size ({size})",
+                used=self.used_ids,
+                size=self.vocab_size,
+            )
         try:
             used = set(self.layers)
         except ConfigError as error:
@@ -232,6 +241,11 @@ class LM(nn.Module):
         """The unembedding (V,D); the embedding itself when tied."""
         holder = self.embeddings if self.lm_head is None else self.lm_head
         return cast(nn.Parameter, holder.weight)
+
+    @property
+    def used_head(self) -> Tensor:
+        """The unembedding without padding (used_ids,D): what a loss chooses among."""
+        return self.head_weight[: self.cfg.used_ids] if self.cfg.used_ids else self.head_weight
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LM:
         before = self.device

@@ -14,6 +14,7 @@ from yaongi.model.lm import LMConfig
 
 WIDEST = {
     "vocab_size": 512,
+    "used_ids": 512,
     "d_model": 64,
     "head_dim": 16,
     "d_state": 16,

@@ -17,6 +17,7 @@ from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.config import Config
 from yaongi.core.units import ByteSize, Count
 from yaongi.text.bytelevel import DEFAULT_REGEX
+from yaongi.text.foreign import AnyTokenizer
 from yaongi.text.report import measure
 from yaongi.text.tokenizer import MIN_VOCAB, Tokenizer
 
@@ -92,7 +93,7 @@ def stage(
         return work.finish(counts=counts, metrics=metrics)
 
 
-def compression(tok: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
+def compression(tok: AnyTokenizer, texts: Sequence[str]) -> dict[str, float]:
     """``bytes_per_token`` of ``texts``, and ``tokens_per_syllable`` where there is Korean."""
     found = measure(tok, texts, "the sample")
     metrics = {"bytes_per_token": found.bytes_per_token}

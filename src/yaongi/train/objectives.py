@@ -67,7 +67,7 @@ class Objective(Protocol):
 def next_token(model: LM, batch: MicroBatch, *, checkpoint: bool = False) -> Sums:
     """Next-token prediction on the positions with weight."""
     out = model(batch.ids, doc_ids=batch.doc_ids, checkpoint=checkpoint)
-    nll, _ = linear_cross_entropy(out.hidden, model.head_weight, batch.targets, batch.weights)
+    nll, _ = linear_cross_entropy(out.hidden, model.used_head, batch.targets, batch.weights)
     return Sums(nll, out.aux.loss, out.aux.expert_counts)
 
 

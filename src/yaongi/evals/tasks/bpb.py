@@ -157,7 +157,7 @@ def _rows(model: LM, batch: Batch, shards: Shards) -> Iterator[tuple[float, floa
     hidden = model(ids, doc_ids=docs).hidden
     nats = torch.stack(
         [
-            linear_cross_entropy(h, model.head_weight, t, w)[0]
+            linear_cross_entropy(h, model.used_head, t, w)[0]
             for h, t, w in zip(hidden, targets, weights, strict=True)
         ]
     )
