@@ -18,7 +18,7 @@ from yaongi.data.corpus import CorpusConfig, build_corpus, domains_of, sample_te
 from yaongi.infer.generate import check_fits
 from yaongi.interop.hf_licence import find_licence, legal_files
 from yaongi.model.io import CONFIG, MODEL_KINDS
-from yaongi.text.extend import ExtendConfig
+from yaongi.text.extend import Extendable, ExtendConfig
 from yaongi.text.extend import stage as extend
 from yaongi.text.foreign import load_tokenizer
 from yaongi.text.train import KIND
@@ -45,6 +45,7 @@ _VAL_FRACTION = 0.01
 @json_option
 def command(base: Path, paths: tuple[Path, ...], add: int, out: Path, as_json: bool) -> None:
     """Extend, then say what changed, what did not, and what the licence asks."""
+    Extendable.open(base)  # before a corpus is read for nothing
     origin, licences, size = _about(base)
     if size is not None:
         check_fits(load_tokenizer(base), size)
@@ -81,7 +82,6 @@ def _about(base: Path) -> tuple[list[Artifact], list[str], int | None]:
     if (base / MANIFEST).is_file():
         origin = open_artifact(base, (KIND, *MODEL_KINDS, "hf"))
         return [origin], origin.manifest.licences, size
-    load_tokenizer(base)  # says what is missing before anything is read
     return [], [find_licence(base, settings if is_mapping(settings) else {})], size
 
 
