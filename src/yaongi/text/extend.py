@@ -193,7 +193,7 @@ def _obstacle(backend: Backend, spec: Mapping[str, Any], size: int) -> str | Non
     model = spec["model"]
     kind = model.get("type")
     if kind != "BPE":
-        return translate("it is a {kind} model, whose tokens have scores and no merges", kind=kind)
+        return translate("it is a {kind} model, which has no ranked merges", kind=kind)
     if "ByteLevel" not in decoder_parts(spec):
         return translate("its tokens are pieces of text (SentencePiece), not of bytes")
     for setting in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):

@@ -204,7 +204,7 @@ def _change(folder: Path, **parts: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_unigram, "it is a Unigram model, whose tokens have scores"),
+        (_unigram, "it is a Unigram model, which has no ranked merges"),
         (foreign_tokenizers.make_sentencepiece, "pieces of text .SentencePiece."),
         (foreign_tokenizers.make_lowercase, "it changes texts"),
         (_no_words, "does not cut texts into words"),
