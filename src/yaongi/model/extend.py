@@ -8,7 +8,7 @@ rule and a line in ``INITS``. (Token distillation takes steps: ``train.token_dis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -91,7 +91,9 @@ def similar_rows(old: Tensor, extension: Extension, seed: Seed) -> Tensor:
     """
     if extension.similar is None:
         raise ConfigError("init: focus needs similar.safetensors, which this extension lacks.")
-    ids, weights = (torch.from_numpy(part).to(old.device) for part in extension.similar)
+    similar = extension.similar
+    ids = torch.as_tensor(similar.ids, device=old.device)
+    weights = torch.as_tensor(similar.weights, device=old.device)
     rows = [w @ old[i] for i, w in zip(ids, weights.to(old.dtype), strict=True)]
     return torch.stack(rows)
 
@@ -148,7 +150,7 @@ def _canonical(model: LM, extension: Extension) -> list[int]:
             "is known of yaongi's own tokenizers only."
         )
     old = extension.old_size
-    numbers: list[int] = model.ngram_ids.canonical[:old].tolist()
+    numbers = cast("list[int]", cast(Any, model.ngram_ids.canonical)[:old].tolist())
     known = dict(zip(extension.canonical[:old], numbers, strict=True))
     free = 1 + max(numbers)
     for form in extension.canonical[old:]:

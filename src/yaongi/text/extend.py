@@ -183,8 +183,12 @@ class Extendable:
         # not there: without this, new tokens would push them to other ids.
         names = {token.content: i for i, token in sorted(added.items())}
         new = {merge.token: i for i, merge in enumerate(merges, self.size)}
-        ranked = [m if isinstance(m, list) else m.split(" ") for m in model["merges"]]
-        longer = {"vocab": names | model["vocab"] | new, "merges": ranked + list(merges)}
+        older: list[Any] = model["merges"]  # in older files "left right", in newer ones a pair
+        ranked: list[Any] = [m.split(" ") if isinstance(m, str) else m for m in older]
+        longer: dict[str, Any] = {
+            "vocab": names | model["vocab"] | new,
+            "merges": ranked + list(merges),
+        }
         return {**self.spec, "model": {**model, **longer}}
 
 
