@@ -66,6 +66,37 @@ def test_a_batch_depends_on_seed_and_step_only(shards, steps, rows, seq_len, see
 
 
 @given(
+    changes=st.lists(st.tuples(st.integers(0, 60), *[st.integers(0, 5)] * 3), max_size=5),
+    steps=st.lists(st.integers(0, 90), min_size=1, max_size=6),
+    rows=st.integers(1, 5),
+)
+@settings(max_examples=40, deadline=None)
+def test_changed_shares_leave_every_row_in_its_place(shards, changes, steps, rows):
+    """Which rows a domain gives does not depend on the shares, only when: each is seen once."""
+    mixes = [
+        (step, dict(zip(WEIGHTS, shares, strict=True)))
+        for step, *shares in sorted(changes)
+        if any(shares)
+    ]
+    whole, resumed = (MixedBatches(shards, WEIGHTS, rows, 24, Seed(1)) for _ in range(2))
+    plain = MixedBatches(shards, WEIGHTS, 1, 24, Seed(1))
+    for change in mixes:
+        resumed.change(*change)
+    seen = dict.fromkeys(range(3), 0)
+    for step in range(max(steps) + 1):
+        for change in (c for c in mixes if c[0] == step):
+            whole.change(*change)
+        batch = whole.batch(step)
+        if step in steps:
+            assert same(batch, resumed.batch(step))
+        for ids, domain in zip(batch.ids, batch.domains.tolist(), strict=True):
+            assert np.array_equal(ids, plain._streams[domain].row(seen[domain])[0][:-1])
+            seen[domain] += 1
+    counts = np.array([seen[d] for d in range(3)]) / sum(seen.values())
+    assert list(whole.reached(max(steps) + 1).values()) == pytest.approx(counts.tolist())
+
+
+@given(
     step=st.integers(0, 300), rows=st.integers(1, 9), cuts=st.lists(st.integers(0, 9), max_size=3)
 )
 @settings(max_examples=40, deadline=None)

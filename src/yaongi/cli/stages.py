@@ -19,13 +19,13 @@ from yaongi.cli.options import (
 )
 from yaongi.cli.plan import emit_dry_run
 from yaongi.cli.road import Road, make_recipe, read_recipe
+from yaongi.cli.start import tokenizer_of
 from yaongi.cli.tokenizer import report as tokenizer_report
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.errors import ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_bytes
 from yaongi.model.io import MODEL_KINDS
-from yaongi.tune.sft import tokenizer_origin
 
 
 def _summary(artifact: Artifact, as_json: bool) -> None:
@@ -159,25 +159,9 @@ def sft(
     if model is not None:
         base = open_artifact(model, MODEL_KINDS)
         road.base = base
-        road.tokenizer = _tokenizer_of(base)
+        road.tokenizer = tokenizer_of(base)
     _summary(road.sft, as_json)
 
 
 def _road(recipe: Path, overrides: tuple[str, ...], name: str, out: Path | None) -> Road:
     return Road(read_recipe(recipe, overrides), at={name: out} if out else None)
-
-
-def _tokenizer_of(model: Artifact) -> Artifact:
-    """What a model has its tokenizer from: the artifact it was trained with, or its import.
-
-    Raises:
-        ConfigError: it is no longer where it was.
-    """
-    wanted = tokenizer_origin(model)
-    if wanted is None or not Path(wanted.path).is_dir():
-        raise ConfigError(
-            "The tokenizer {path} that {model} was trained with is not there.",
-            path=wanted.path if wanted else "?",
-            model=model.path,
-        )
-    return open_artifact(wanted.path, wanted.kind)

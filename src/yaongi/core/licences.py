@@ -7,10 +7,14 @@ foreign model in, extends it, or passes it on.
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 from yaongi.core.i18n import translate
 
 UNSTATED = "not stated"
+LEGAL = re.compile(r"(?i)(licen[cs]e|notice|use[_-]?policy|copying).*")
+"""Files that a licence usually asks to pass on with the model."""
 
 
 def terms(licence: str) -> list[str]:
@@ -70,3 +74,14 @@ def _known() -> list[tuple[str, str]]:
             translate("Share alike: pass on what is made from it under the same licence only."),
         ),
     ]
+
+
+def legal_files(folder: Path) -> list[Path]:
+    """Licence, notice and use policy files of a folder."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and LEGAL.fullmatch(p.name))
+
+
+def copy_legal(source: Path, out: Path) -> None:
+    """Pass on the ``legal_files`` of a model with what is made from it."""
+    for path in legal_files(source):
+        shutil.copyfile(path, out / path.name)

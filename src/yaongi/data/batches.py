@@ -18,7 +18,7 @@ import numpy as np
 from yaongi.core.artifact import Artifact
 from yaongi.core.errors import DataError
 from yaongi.core.seeds import Seed
-from yaongi.data.mix import Schedule, check_mix
+from yaongi.data.mix import ChangingSchedule, check_mix
 from yaongi.data.shards import DomainShard, Shards
 
 
@@ -72,8 +72,9 @@ def _stack(rows: Sequence[_Row], seq_len: int, text_bytes: int = 0) -> Batch:
 class MixedBatches:
     """Pretraining batches: shares of domains, every row full, every target learnt.
 
-    Row r of the run (counted over all batches) has a domain by ``Schedule``. The rows of a domain
-    are its documents laid end to end, anew in another order each epoch, cut every T tokens and
+    Row r of the run (counted over all batches) has a domain by ``ChangingSchedule``: a pure
+    function of the seed and of the changes of the shares. The rows of a domain are its documents
+    laid end to end, anew in another order each epoch, cut every T tokens and
     shuffled, about an epoch at a time: else a long document would fill a batch by itself.
 
     Args:
@@ -96,12 +97,21 @@ class MixedBatches:
         opened = Shards(shards)
         check_mix(weights, opened.domains(), where=opened.artifact.path)
         self.batch_rows, self.seq_len = batch_rows, seq_len
-        self.schedule = Schedule(weights)
+        self.schedule = ChangingSchedule(weights)
         self.domains = self.schedule.domains
         self._streams = [
             Stream(opened.open(domain), seed.split("order", domain), seq_len)
             for domain in self.domains
         ]
+
+    def change(self, step: int, weights: Mapping[str, float]) -> None:
+        """Other shares from the batch of ``step`` on; every domain goes on where it stood.
+
+        Raises:
+            DataError: a domain that had no share at first.
+            ValueError: an earlier step than that of the last change.
+        """
+        self.schedule.change(step * self.batch_rows, weights)
 
     def batch(self, step: int) -> Batch:
         """The batch of ``step`` (from 0)."""

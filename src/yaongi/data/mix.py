@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,6 +85,67 @@ class Schedule:
         """(domain number, which row of that domain) of ``row``."""
         domain = int(self.cycle[row % len(self.cycle)])
         return domain, int(self.counts(row)[domain])
+
+
+class ChangingSchedule:
+    """A ``Schedule`` whose shares change at given rows, each domain going on where it stood.
+
+    What stands at a row depends on the shares and the changes before it alone, not on when they
+    were made known: a resumed run that knows of the same changes sees the same rows.
+
+    Args:
+        shares: of the rows before the first change. Only their domains can have a share later.
+    """
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self.domains = Schedule(shares).domains
+        self._parts: list[_Part] = []
+        self.change(0, shares)
+
+    def change(self, row: int, shares: Mapping[str, float]) -> None:
+        """Other shares from ``row`` on, where the last change was or behind it.
+
+        Raises:
+            DataError: a share of a domain that had none at first.
+            ValueError: ``row`` lies before a change already made.
+        """
+        if self._parts and row < self._parts[-1].start:
+            raise ValueError(f"row {row} lies before the change at {self._parts[-1].start}")
+        check_mix(shares, self.domains, where="the first mix")
+        schedule = Schedule(shares)
+        numbers = np.asarray([self.domains.index(domain) for domain in schedule.domains])
+        before = self.counts(row)
+        if self._parts and row == self._parts[-1].start:
+            self._parts.pop()
+        self._parts.append(_Part(row, schedule, numbers, before))
+
+    def counts(self, rows: int) -> np.ndarray:
+        """(n_domains,) int64: how many of the first ``rows`` rows are of each domain."""
+        counts = np.zeros(len(self.domains), dtype=np.int64)
+        if self._parts:
+            part = self._part(rows)
+            counts += part.before
+            counts[part.numbers] += part.schedule.counts(rows - part.start)
+        return counts
+
+    def place(self, row: int) -> tuple[int, int]:
+        """(domain number, which row of that domain) of ``row``."""
+        part = self._part(row)
+        number, k = part.schedule.place(row - part.start)
+        domain = int(part.numbers[number])
+        return domain, int(part.before[domain]) + k
+
+    def _part(self, row: int) -> _Part:
+        return self._parts[bisect_right(self._parts, row, key=lambda part: part.start) - 1]
+
+
+class _Part(NamedTuple):
+    """Rows from ``start`` on: their schedule, its domains' numbers, and the rows dealt before."""
+
+    start: int
+    schedule: Schedule
+    numbers: np.ndarray
+    before: np.ndarray
 
 
 def _whole_rows(shares: list[float]) -> tuple[int, ...]:

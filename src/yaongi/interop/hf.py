@@ -7,7 +7,6 @@ bit for bit.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,11 @@ from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
 from yaongi.core.files import is_mapping, read_json, write_json
 from yaongi.core.i18n import translate
+from yaongi.core.licences import copy_legal
 from yaongi.interop.hf_architecture import Architecture, Fields, Misfit
 from yaongi.interop.hf_custom import CUSTOM, add_modeling_file
 from yaongi.interop.hf_files import SHARD_BYTES, read_weights, write_weights
-from yaongi.interop.hf_licence import find_licence, legal_files
+from yaongi.interop.hf_licence import find_licence
 from yaongi.interop.hf_names import to_ours, to_theirs
 from yaongi.interop.hf_paired import PAIRED, read_window
 from yaongi.interop.hf_single import SINGLE
@@ -59,7 +59,7 @@ def import_hf(source: Path, out: Path, *, trust_pickle: bool = False) -> Artifac
         save_tensors(cfg, named, work.path)
         copy_files(folder, work.path, FILES)
         import_generation(folder, settings, work.path)
-        _copy_legal(folder, work.path)
+        copy_legal(folder, work.path)
         return work.finish(
             counts={"parameters": sum(t.numel() for t in named.values())},
             licences=None if parents else [find_licence(folder, settings)],
@@ -160,7 +160,7 @@ def export_hf(
         if custom_code:
             settings |= add_modeling_file(cfg, work.path)
         write_json(work.path / CONFIG, settings)
-        _copy_legal(model, work.path)
+        copy_legal(model, work.path)
         work.finish(counts={"weight_files": files})
     written = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
     return {**facts, "files": len(written), "bytes": sum(written)}
@@ -170,11 +170,6 @@ def _length(origin: Mapping[str, Any]) -> dict[str, Any]:
     """The context, where the folder says which one the model was trained on."""
     trained = origin.get("seq_len")
     return {} if trained is None else {"max_position_embeddings": trained}
-
-
-def _copy_legal(source: Path, out: Path) -> None:
-    for path in legal_files(source):
-        shutil.copyfile(path, out / path.name)
 
 
 def choose(cfg: LMConfig, preferred: str | None = None) -> tuple[Architecture, dict[str, Any]]:

@@ -10,11 +10,9 @@ from typing import Any
 from yaongi.core.config import parse_yaml
 from yaongi.core.errors import ConfigError
 from yaongi.core.files import is_mapping
-from yaongi.core.licences import UNSTATED
+from yaongi.core.licences import UNSTATED, legal_files
 
 CARD = "README.md"
-LEGAL = re.compile(r"(?i)(licen[cs]e|notice|use[_-]?policy|copying).*")
-"""Files that a licence usually asks to pass on with the model."""
 
 _FIRST_LINES = {  # what a licence file begins with -> the name model cards give it
     r"apache license\s+version 2\.0": "apache-2.0",
@@ -63,8 +61,3 @@ def _by_text(folder: Path) -> str | None:
             if re.search(pattern, start):
                 return name
     return None
-
-
-def legal_files(folder: Path) -> list[Path]:
-    """Licence, notice and use policy files of a folder."""
-    return sorted(p for p in folder.iterdir() if p.is_file() and LEGAL.fullmatch(p.name))

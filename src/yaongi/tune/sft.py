@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from yaongi.core.artifact import Ancestor, Artifact, draft, existing
-from yaongi.core.errors import DataError
+from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.seeds import Seed
 from yaongi.data.batches import PackedConversations
+from yaongi.data.origin import check_tokenizer
 from yaongi.infer.generate import check_fits
 from yaongi.model.io import load_config, load_model, save_model
 from yaongi.text.foreign import load_tokenizer, save_tokenizer
@@ -112,29 +112,3 @@ def sft(
             metrics={**run.metrics, "training_s": round(run.seconds, 1)},
             hardware=run.machine,
         )
-
-
-def check_tokenizer(model: Artifact, shards: Artifact) -> None:
-    """Raise DataError unless ``shards`` were encoded with the tokenizer ``model`` learnt with."""
-    learnt, used = tokenizer_origin(model), tokenizer_origin(shards)
-    if learnt is None or used is None or learnt.hash != used.hash:
-        raise DataError(
-            "{shards} was encoded with the tokenizer {used}, but {model} learnt with {learnt}. "
-            "Encode the conversations again with the model's tokenizer.",
-            shards=shards.path,
-            used=_named(used),
-            model=model.path,
-            learnt=_named(learnt),
-        )
-
-
-def tokenizer_origin(artifact: Artifact) -> Ancestor | None:
-    """Where the tokenizer of a model or of shards comes from: the artifact that trained it, or
-    the import of the model that brought it along."""
-    found = artifact.as_ancestor()
-    imports = (node for node in found.walk() if node.kind == "base" and not node.parents)
-    return found.nearest("tokenizer") or next(imports, None)
-
-
-def _named(tokenizer: Ancestor | None) -> str:
-    return f"{tokenizer.path} ({tokenizer.hash[:12]})" if tokenizer else "(unknown)"

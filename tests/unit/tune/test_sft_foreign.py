@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 import yaongi
-from yaongi.cli.stages import _tokenizer_of
+from yaongi.cli.start import tokenizer_of
 from yaongi.core.artifact import Artifact
 from yaongi.core.errors import DataError, TokenizerError
 from yaongi.core.runlog import read_metrics
@@ -39,7 +39,7 @@ def test_it_learns_to_answer_and_to_stop(made: dict[str, Artifact], tmp_path: Pa
     assert model.chat([*foreign_road.CHATS[3][:3]], max_tokens=40) == "네!"
     more = sft(config(), done, made["shards"], tmp_path / "more")
     assert more.manifest.parents[0].kind == "sft"
-    assert _tokenizer_of(more).path == made["base"].path
+    assert tokenizer_of(more).path == made["base"].path
     export_hf(done.path, tmp_path / "again")
     back = yaongi.load(import_hf(tmp_path / "again", tmp_path / "back").path)
     assert back.chat([*foreign_road.CHATS[3][:3]], max_tokens=40) == "네!"
