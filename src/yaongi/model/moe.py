@@ -142,7 +142,12 @@ class MoELayer(Layer):
 
     @torch.no_grad()
     def after_step(self, expert_counts: Tensor) -> None:
-        """Raise the bias of experts below the mean load, lower it above: ``rate * sign``."""
+        """Raise the bias of experts below the mean load, lower it above: ``rate * sign``.
+
+        A router that is frozen keeps its bias as it is.
+        """
+        if not self.gate.weight.requires_grad:
+            return
         bias = self.gate.e_score_correction_bias
         load = expert_counts.to(bias)
         bias.add_(torch.sign(load.mean() - load), alpha=self.cfg.bias_rate)

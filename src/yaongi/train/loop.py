@@ -89,12 +89,15 @@ def train_steps(
     precision: Precision,
     start: int = 0,
     scaler: torch.amp.GradScaler | None = None,
+    prepare: Callable[[int, int], object] = lambda index, steps: None,
     last_good: Callable[[], object] = lambda: "none",
 ) -> Iterator[Step]:
     """Run the optimizer steps ``start`` .. ``steps`` and yield after each.
 
     Args:
         model: on ``precision.device``, weights float32; may be compiled.
+        prepare: called before each step with its number (from 0) and ``steps``; what is frozen
+            may change there.
         last_good: names the newest checkpoint, for the message of a failure.
     Raises:
         NumericsError: the loss or the gradient is not finite; the weights are as before the step.
@@ -105,6 +108,7 @@ def train_steps(
     model.train()
     for index in range(start, steps):
         began = time.perf_counter()
+        prepare(index, steps)
         factor = cfg.schedule.multiplier(index, steps)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -35,6 +35,7 @@ from yaongi.model.lm import LM
 from yaongi.ops.backend import choose_device
 from yaongi.train import checkpoint as ckpt
 from yaongi.train.fp8 import use_fp8
+from yaongi.train.freezing import Freezing
 from yaongi.train.loop import Batches, LoopConfig, Step, train_steps
 from yaongi.train.objectives import Objective
 from yaongi.train.optim import OptimizerChoice
@@ -174,6 +175,26 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+class Watch(Protocol):
+    """Follows a run's evaluations and may change its batches; its state is in every checkpoint."""
+
+    def begin(self, probed: Mapping[str, float]) -> Mapping[str, Any]:
+        """The evaluation before the first step; returns what to log with it."""
+        ...
+
+    def observe(self, step: Step, probed: Mapping[str, float]) -> Mapping[str, Any]:
+        """An evaluation after a step; returns what to log with it."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What ``load`` needs, as JSON."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Be as when ``state`` was taken."""
+        ...
+
+
 def run_training(
     model: LM,
     batches: Batches,
@@ -183,6 +204,8 @@ def run_training(
     *,
     steps: int | None = None,
     probes: Probes | None = None,
+    watch: Watch | None = None,
+    freezing: Freezing | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Progress:
     """Train ``model`` in place to the end of its budget, from the newest checkpoint if any.
@@ -191,13 +214,15 @@ def run_training(
         model: with its starting weights; moved to the run's device.
         work: the draft, opened with ``resumable=True``; call ``recover`` on it first.
         steps: the budget, where it comes from the data (epochs) instead of ``cfg``.
+        watch: told of every evaluation, and of one before the first step.
+        freezing: what of ``model`` may change at each step.
     Raises:
         CheckpointError: the folder holds a run of other settings or only damaged checkpoints.
         NumericsError: loss or gradient not finite.
         StorageError: the disk is full; the last good checkpoint is intact.
         KeyboardInterrupt: after SIGINT or SIGTERM, once a checkpoint is written.
     """
-    run = _Run(model, batches, objective, cfg, work, probes or {})
+    run = _Run(model, batches, objective, cfg, work, probes or {}, watch, freezing)
     run.start(steps)
     name, resume_step = work.out.name, run.progress.step or None
     with (
@@ -206,6 +231,7 @@ def run_training(
         ) as metrics,
         _Signals() as stop,
     ):
+        run.begin(metrics)
         for step in run.steps():
             run.record(step, metrics)
             if on_step is not None:
@@ -227,12 +253,15 @@ class _Run:
         cfg: TrainConfig,
         work: Draft,
         probes: Probes,
+        watch: Watch | None,
+        freezing: Freezing | None,
     ) -> None:
         self.began = self.saved_at = time.monotonic()
         self.spent = 0.0  # by earlier processes of this run
         if cfg.threads is not None:
             torch.set_num_threads(cfg.threads)
         self.cfg, self.work, self.batches, self.probes = cfg, work, batches, probes
+        self.watch, self.freezing = watch, freezing
         self.objective = partial(objective, checkpoint=cfg.checkpoint_activations)
         self.root = work.path / "checkpoints"
         self.device = choose_device(cfg.device)
@@ -284,7 +313,11 @@ class _Run:
     def _build(self) -> None:
         """What steps need: the model as it runs, a new optimizer, a new loss scaler."""
         self.runner = cast(LM, torch.compile(self.model)) if self.compiled else self.model
+        if self.freezing is not None:
+            self.freezing.release()
         self.optimizer = build_optimizer(self.cfg.optimizer, self.model)
+        if self.freezing is not None:
+            self.freezing.attach(self.optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
 
     def _expected_s(self, steps: int | None) -> float:
@@ -396,8 +429,15 @@ class _Run:
             start=start,
             precision=self.precision,
             scaler=self.scaler,
+            prepare=self.freezing.prepare if self.freezing else lambda index, steps: None,
             last_good=lambda: next((c.path for c in ckpt.complete(self.root)), "none yet"),
         )
+
+    def begin(self, metrics: RunLog) -> None:
+        """Evaluate before the first step, where somebody watches."""
+        if self.watch is not None and not self.progress.step:
+            probed = self.evaluate()
+            metrics.log(0, **probed, **self.watch.begin(probed))
 
     def record(self, step: Step, metrics: RunLog) -> None:
         """Log, evaluate and save what is due after a step."""
@@ -415,7 +455,8 @@ class _Run:
                 **probed,
             }
             now.metrics.update(numbers)
-            metrics.log(step.index, **numbers)
+            told = self.watch.observe(step, probed) if self.watch and probed else {}
+            metrics.log(step.index, **numbers, **told)
         metric = statistics.fmean(probed.values()) if probed else None
         improved = metric is not None and (now.best is None or metric < now.best)
         now.best = metric if improved else now.best
@@ -436,6 +477,7 @@ class _Run:
         tensors, state = ckpt.training_state(self.model, self.optimizer, self.scaler)
         weights = ckpt.to_cpu(self.model.state_dict())
         state |= {"metric": metric, "progress": asdict(self.progress)}
+        state["watch"] = self.watch.state() if self.watch else None
         ckpt.save(self.root, self.progress.step, weights, tensors, state, keep=self.cfg.keep)
         self.saved_at = time.monotonic()
 
@@ -443,6 +485,8 @@ class _Run:
         weights, tensors, state = found.read()
         self.model.load_state_dict(weights)
         ckpt.restore(self.model, self.optimizer, self.scaler, tensors, state)
+        if self.watch is not None:
+            self.watch.load(state["watch"])
         here = self.progress.machine
         self.progress = Progress(**state["progress"])
         ckpt.warn_if_moved(self.progress.machine, here)

@@ -34,9 +34,13 @@ def build_optimizer(cfg: OptimizerConfig, model: nn.Module) -> torch.optim.Optim
 
 def optimizer_metrics(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """What an optimizer has to say at a logged step: its ``metrics()``, where it has them."""
-    parts = optimizer.parts if isinstance(optimizer, Together) else [optimizer]
-    tellers = [part.metrics for part in parts if isinstance(part, Telling)]
+    tellers = [part.metrics for part in parts_of(optimizer) if isinstance(part, Telling)]
     return {name: value for metrics in tellers for name, value in metrics().items()}
+
+
+def parts_of(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimizers that hold the states: those of a ``Together``, else the one itself."""
+    return optimizer.parts if isinstance(optimizer, Together) else [optimizer]
 
 
 @runtime_checkable

@@ -1,0 +1,230 @@
+"""Continual pretraining: a finished model and new text in, the model that knows both out.
+
+The learning rate warms up again and decays again, and part of the tokens is replayed from what the
+model knows (Ibrahim et al. 2024, arXiv:2403.08763); a controller (``forgetting.py``) sets how much.
+The model may first grow to a vocabulary that extends its own, whose rows learn before the rest
+(``freezing.py``). With text of a domain this is DAPT, with that of a task TAPT (Gururangan et al.
+2020, arXiv:2004.10964). Our models and imported ones are alike here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+
+from yaongi.core.artifact import Artifact, draft, existing
+from yaongi.core.errors import ConfigError, DataError, did_you_mean
+from yaongi.core.files import sha256_file, write_bytes
+from yaongi.core.licences import copy_legal
+from yaongi.core.runlog import read_metrics
+from yaongi.core.seeds import Seed
+from yaongi.data.batches import MixedBatches
+from yaongi.data.origin import check_tokenizer
+from yaongi.data.shards import Shards
+from yaongi.model.count import count
+from yaongi.model.extend import INITS, Extension, grow
+from yaongi.model.io import load_config, load_model, save_model
+from yaongi.model.lm import LM
+from yaongi.text.foreign import FILES, GENERATION, copy_files
+from yaongi.train.forgetting import Controller, Forgetting, check_replay
+from yaongi.train.forgetting_figure import FIGURE, figure
+from yaongi.train.freezing import Freezing, Stages
+from yaongi.train.loop import Step
+from yaongi.train.objectives import next_token
+from yaongi.train.pretrain import copy_tokenizer
+from yaongi.train.run import Probes, TrainConfig, finish, recover, run_training
+from yaongi.train.schedule import Cosine, ScheduleChoice
+
+KIND = "base"
+
+
+class ContinueConfig(TrainConfig):
+    """Settings of continual pretraining: those of every training, and what keeps the old.
+
+    Attributes:
+        schedule: warms up and decays again by default, to a tenth (arXiv:2403.08763, section 6.1).
+            The optimizer's ``lr`` is the peak: that of the first training, or less for less change.
+        replay: domains of the mix that the model knows already.
+        forgetting: when their shares are raised; null leaves the shares as the mix has them.
+        stages: what learns when, in shares of the steps; by default everything all the time.
+        init: how the rows of new tokens begin, see ``model.extend.grow``.
+    """
+
+    schedule: ScheduleChoice = Field(
+        default_factory=lambda: Cosine(warmup_fraction=0.05, final=0.1)
+    )
+    eval_every: int = Field(default=50, ge=0)
+    replay: tuple[str, ...] = ()
+    forgetting: Forgetting | None = Forgetting()
+    stages: Stages = ()
+    init: str = "mean"
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> ContinueConfig:
+        if self.steps is None and self.tokens is None and self.minutes is None:
+            raise ConfigError("give a budget: steps, tokens or minutes")
+        if self.rule is not None and not self.eval_every:
+            raise ConfigError(
+                "forgetting can only be seen by evaluating: set eval_every, or forgetting=null"
+            )
+        if self.init not in INITS:
+            raise ConfigError(
+                "'{name}' is not a known init. {help}",
+                name=self.init,
+                help=did_you_mean(self.init, INITS),
+            )
+        return self
+
+    @property
+    def rule(self) -> Forgetting | None:
+        """What the controller follows; nothing can be done where nothing is replayed."""
+        return self.forgetting if self.replay else None
+
+
+def continue_pretraining(
+    cfg: ContinueConfig,
+    base: Artifact,
+    shards: Artifact,
+    out: str | Path,
+    *,
+    mix: Mapping[str, float],
+    vocabulary: Artifact | None = None,
+    seed: int = 0,
+    probes: Probes | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Artifact:
+    """Go on training ``base``; continue where an interrupted run stopped.
+
+    Args:
+        base: a model of ours or an imported one.
+        shards: encoded with its tokenizer, or with ``vocabulary``.
+        mix: domain -> share of the tokens, the replayed ones among them.
+        vocabulary: a tokenizer that extends that of ``base``, to which the model grows first.
+        probes: ``val_bpb/DOMAIN`` for every replayed domain, while ``cfg.forgetting`` is set;
+            the values before the first step are logged, too.
+        on_step: as in ``pretrain``.
+    Returns: a ``base`` artifact at ``out``, with the licences of ``base`` and the text. Its counts
+        have the mix asked for and reached, and what the controller decided; ``before/...`` among
+        its metrics are the probes before the first step, and a figure shows them over the run.
+    Raises:
+        ConfigError: replay, stages or vocabulary do not fit the model and the mix.
+        DataError: a domain has no data, or the shards are of another tokenizer.
+        CheckpointError, NumericsError, StorageError, KeyboardInterrupt: see ``run_training``.
+    """
+    mix = dict(mix)
+    parents = [base, shards, *([vocabulary] if vocabulary else [])]
+    made: dict[str, Any] = {
+        "config": {**cfg.as_json(), "mix": mix},
+        "parents": parents,
+        "seed": seed,
+    }
+    if found := existing(out, KIND, **made):
+        return found
+    check_replay(mix, cfg.replay, cfg.rule)
+    extension = check_tokens(base, shards, vocabulary)
+    batches = MixedBatches(
+        shards, mix, cfg.batch_rows, cfg.seq_len, Seed(seed).split("continue", "data")
+    )
+    controller = Controller(batches, mix, cfg.replay, cfg.rule)
+    with draft(out, KIND, **made, resumable=True) as work:
+        recover(work)
+        model = _grown(base, extension, cfg.init, seed)
+        freezing = Freezing(model, cfg.stages, extension.new_rows if extension else None)
+        run = run_training(
+            model,
+            batches,
+            next_token,
+            cfg,
+            work,
+            probes=probes,
+            watch=controller,
+            freezing=freezing,
+            on_step=on_step,
+        )
+        save_model(model, work.path)
+        _pass_on(base, vocabulary, work.path)
+        write_bytes(work.path / FIGURE, figure(read_metrics(work.path)).encode())
+        sizes = count(model.cfg)
+        return finish(
+            work,
+            counts={
+                "steps": run.step,
+                "tokens": run.tokens,
+                "parameters": sizes.params_total,
+                "parameters_active": sizes.params_active,
+                "mix": {"asked": mix, "reached": batches.reached(run.step)},
+                "epochs": batches.epochs(run.step),
+                "decisions": controller.decisions,
+            },
+            metrics={
+                **{f"before/{name}": value for name, value in controller.baseline.items()},
+                **run.metrics,
+                "training_s": round(run.seconds, 1),
+            },
+            hardware=run.machine,
+        )
+
+
+def check_tokens(
+    base: Artifact, shards: Artifact | None, vocabulary: Artifact | None
+) -> Extension | None:
+    """Whether model, shards and vocabulary go together; the extension, if there is one.
+
+    Args:
+        shards: None where they are not made yet.
+    Raises:
+        DataError: the shards are of another tokenizer.
+        ConfigError: the vocabulary extends another tokenizer than the model's.
+    """
+    if vocabulary is not None:
+        extension = Extension.read(vocabulary.path)
+        check_extends(base, vocabulary, extension)
+        if shards is not None:
+            check_tokenizer(vocabulary, shards)
+        return extension
+    if shards is not None:
+        check_tokenizer(base, shards)
+        size, most = Shards(shards).vocab_size, load_config(base.path).vocab_size
+        if size > most:
+            raise DataError(
+                "{shards} has tokens of a vocabulary of {size}, but {model} has only {most} rows.",
+                shards=shards.path,
+                size=size,
+                model=base.path,
+                most=most,
+            )
+    return None
+
+
+def check_extends(base: Artifact, vocabulary: Artifact, extension: Extension) -> None:
+    """Raise ConfigError unless ``vocabulary`` was made from the tokenizer of ``base``."""
+    found = sha256_file(base.path / "tokenizer.json")
+    if extension.base["sha256"] != found:
+        raise ConfigError(
+            "{vocabulary} extends the tokenizer {other} ({expected}), but {model} has another one "
+            "({found}). Make one that extends it: yaongi tokenizer extend {model}",
+            vocabulary=vocabulary.path,
+            other=extension.base["path"],
+            expected=extension.base["sha256"][:12],
+            model=base.path,
+            found=found[:12],
+        )
+
+
+def _grown(base: Artifact, extension: Extension | None, init: str, seed: int) -> LM:
+    """The model to start from. Imported weights may be in half precision; training is in fp32."""
+    model = load_model(base.path, dtype=torch.float32, verify=True)
+    return model if extension is None else grow(model, extension, init=init, seed=seed)
+
+
+def _pass_on(base: Artifact, vocabulary: Artifact | None, folder: Path) -> None:
+    """Put beside the weights what belongs to them: tokenizer, and the licence's own files."""
+    copy_files(base.path, folder, FILES if vocabulary is None else ())
+    copy_files(base.path, folder, [GENERATION])
+    if vocabulary is not None:
+        copy_tokenizer(vocabulary, folder)
+    copy_legal(base.path, folder)
