@@ -12,24 +12,28 @@ from yaongi.train.dryrun import dry_run
 from yaongi.train.plan import PlanConfig, plan_run
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+FROM_NOTHING = [path for path in RECIPES if read_recipe(path).pretrain is not None]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_the_recipe_is_accepted(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.name == path.stem
-    assert recipe.pretrain.model.vocab_size >= recipe.tokenizer.vocab_size
+    if recipe.continual is None:
+        assert recipe.pretraining.model.vocab_size >= recipe.tokenizer.vocab_size
+    else:
+        assert recipe.continual.model and recipe.continual.train.replay
     sources = [*recipe.data.sources, *(recipe.sft.data.sources if recipe.sft else [])]
     if path.stem != "from-folder":  # the licence of your own files is yours to state
         assert all(source.licence != "not stated" for source in sources)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FROM_NOTHING, ids=lambda p: p.stem)
 def test_the_recipe_passes_its_dry_run(path: Path) -> None:
     """Built whole without memory, then a step of a narrow copy; no data is looked for."""
     recipe = read_recipe(path)
-    found = dry_run(recipe.pretrain)
-    assert found.params_built == count(recipe.pretrain.model).params_total
+    found = dry_run(recipe.pretraining)
+    assert found.params_built == count(recipe.pretraining.model).params_total
     assert 5 < found.loss < 8 and found.grad_norm > 0  # about log 512
 
 
@@ -45,7 +49,7 @@ def test_the_recipe_fits_the_machine_in_its_name(
     name: str, device: str, hours: tuple[float, float]
 ) -> None:
     path = next(p for p in RECIPES if p.stem == name)
-    plan = plan_run(read_recipe(path).pretrain, parse(PlanConfig, {"device": device}))
+    plan = plan_run(read_recipe(path).pretraining, parse(PlanConfig, {"device": device}))
     assert plan.fits
     assert plan.asked.memory.peak < 0.93 * plan.device.usable, "the estimate is good to 10 %"
     assert hours[0] < plan.cost.hours < hours[1]
@@ -61,10 +65,10 @@ def test_the_flagships_data_and_training_are_as_published() -> None:
     domains = [source.domain for source in recipe.data.sources]
     assert domains == ["ko"] * 4 + ["en"] * 2 + ["code"] * 2 + ["math"]
     assert all(source.name.startswith("hf:") for source in recipe.data.sources)
-    assert recipe.pretrain.optimizer.kind == "teon"
-    assert recipe.pretrain.schedule.kind == "wsd"
-    assert recipe.pretrain.schedule.multiplier(10_000, 28_611) == 1
-    assert recipe.pretrain.schedule.multiplier(28_610, 28_611) == pytest.approx(0.01)
+    assert recipe.pretraining.optimizer.kind == "teon"
+    assert recipe.pretraining.schedule.kind == "wsd"
+    assert recipe.pretraining.schedule.multiplier(10_000, 28_611) == 1
+    assert recipe.pretraining.schedule.multiplier(28_610, 28_611) == pytest.approx(0.01)
 
 
 def test_recipes_are_found() -> None:
@@ -75,6 +79,7 @@ def test_recipes_are_found() -> None:
         "h100-4b",
         "3090-64m",
         "t4-hybrid",
+        "dapt-laws",
     }
 
 
@@ -82,5 +87,5 @@ def test_recipes_are_found() -> None:
 def test_the_quickstart_divides_its_time(minutes: float) -> None:
     made = quickstart(minutes)
     assert made.sft is not None
-    spent = (made.pretrain.minutes or 0) + (made.sft.train.minutes or 0)
+    spent = (made.pretraining.minutes or 0) + (made.sft.train.minutes or 0)
     assert 0.6 * minutes < spent < 0.9 * minutes

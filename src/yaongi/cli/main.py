@@ -25,6 +25,7 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "data": ("yaongi.cli.stages:data", _("build a corpus")),
     "tokenizer": ("yaongi.cli.stages:tokenizer", _("train or compare tokenizers")),
     "pretrain": ("yaongi.cli.stages:pretrain", _("train a base model")),
+    "continue": ("yaongi.cli.continue_:command", _("train a model further on other text")),
     "sft": ("yaongi.cli.stages:sft", _("teach a base model to chat")),
     "eval": ("yaongi.cli.eval:command", _("score a model")),
     "generate": ("yaongi.cli.generate:command", _("continue a text")),

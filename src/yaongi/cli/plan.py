@@ -53,7 +53,7 @@ def command(
     given = {"device": device, "tokens": tokens, "price": price, "mfu": mfu}
     ask = parse(PlanConfig, {k: v for k, v in given.items() if v is not None}, where="plan")
     recipe = _recipe(what, overrides)
-    plan = plan_run(recipe.pretrain, ask)
+    plan = plan_run(recipe.pretraining, ask)
     emit({"of": what, **plan_as_json(plan, ask)}, "\n".join(_text(plan, ask)), as_json)
 
 
@@ -177,8 +177,8 @@ def _advice(plan: Plan) -> list[str]:
 
 def emit_dry_run(recipe: Recipe, as_json: bool) -> None:
     """Check a recipe's pretraining and print what was found."""
-    found = dry_run(recipe.pretrain)
-    total = count(recipe.pretrain.model).params_total
+    found = dry_run(recipe.pretraining)
+    total = count(recipe.pretraining.model).params_total
     result = {"recipe": recipe.name, "params_total": total, **asdict(found)}
     emit(result, _dry_run_text(found, recipe), as_json)
 

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 import yaongi
 from yaongi.cli.console import Report, stage
+from yaongi.cli.start import Continuing, Start
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config, load_recipe, parse
 from yaongi.core.errors import ConfigError, TokenizerError
@@ -30,6 +31,8 @@ from yaongi.model.lm import LM
 from yaongi.text.foreign import AnyTokenizer
 from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as train_tokenizer
+from yaongi.train.continual import continue_pretraining
+from yaongi.train.forgetting import check_replay
 from yaongi.train.loop import Step
 from yaongi.train.pretrain import PretrainConfig, pretrain
 from yaongi.train.run import BUDGETS, Probes, TrainConfig
@@ -48,10 +51,13 @@ class Tuning(Config):
 class Recipe(Config):
     """A whole road: what to read, which model to make, how to judge it.
 
+    A model is made from nothing (``pretrain``) or from another one (``continual``), which then
+    brings its tokenizer along.
+
     Attributes:
         name: the folder below ``runs/`` unless ``--out`` says otherwise.
         model_name: the folder of what belongs to one model; the preset's name by default.
-        mix: share of each domain in the tokens of pretraining.
+        mix: share of each domain in the tokens of pretraining, the first or the continual one.
     """
 
     name: str
@@ -61,12 +67,26 @@ class Recipe(Config):
     tokenizer: TokenizerConfig = TokenizerConfig()
     shards: ShardsConfig = ShardsConfig()
     mix: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_MIX), min_length=1)
-    pretrain: PretrainConfig
+    pretrain: PretrainConfig | None = None
+    continual: Continuing | None = None
     sft: Tuning | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
+    def _one_training(self) -> Recipe:
+        if (self.pretrain is None) == (self.continual is None):
+            raise ConfigError(
+                "a recipe has one of the sections pretrain (a model from nothing) and continual "
+                "(from another model)"
+            )
+        if self.continual is not None:
+            check_replay(self.mix, self.continual.train.replay, self.continual.train.rule)
+        return self
+
+    @model_validator(mode="after")
     def _vocabulary_fits(self) -> Recipe:
+        if self.pretrain is None:
+            return self
         have, need = self.pretrain.model.vocab_size, self.tokenizer.vocab_size
         if have < need:
             raise ConfigError(
@@ -75,6 +95,13 @@ class Recipe(Config):
                 need=need,
             )
         return self
+
+    @property
+    def pretraining(self) -> PretrainConfig:
+        """The section ``pretrain``. Raises ConfigError where a model is continued instead."""
+        if self.pretrain is None:
+            raise ConfigError("The recipe '{name}' has no section pretrain.", name=self.name)
+        return self.pretrain
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -128,7 +155,9 @@ class Road:
 
     @functools.cached_property
     def tokenizer(self) -> Artifact:
-        """A vocabulary learnt from the corpus in the proportions of its own mix, or the mix."""
+        """A vocabulary learnt from the corpus in the proportions of a mix, or the model's."""
+        if self.recipe.continual is not None:
+            return self.start.tokenizer
         cfg, corpus = self.recipe.tokenizer, self.corpus
         with stage(_("tokenizer")) as report:
             texts = sample_texts(corpus, cfg.mix or self.recipe.mix, cfg.sample_bytes)
@@ -147,8 +176,10 @@ class Road:
 
     @functools.cached_property
     def base(self) -> Artifact:
-        """The pretrained model."""
-        cfg, shards, tokenizer = self.recipe.pretrain, self.shards, self.tokenizer
+        """The pretrained model, from nothing or from another."""
+        if self.recipe.continual is not None:
+            return self._continued
+        cfg, shards, tokenizer = self.recipe.pretraining, self.shards, self.tokenizer
         with stage(_("pretraining")) as report:
             return pretrain(
                 cfg,
@@ -158,6 +189,31 @@ class Road:
                 mix=self.recipe.mix,
                 seed=self.recipe.seed,
                 probes=_probes(cfg, shards),
+                on_step=_watch(report),
+            )
+
+    @functools.cached_property
+    def start(self) -> Start:
+        """What is continued."""
+        if self.recipe.continual is None:
+            raise ConfigError(
+                "The recipe '{name}' has no section continual.", name=self.recipe.name
+            )
+        return Start(self.recipe.continual)
+
+    @functools.cached_property
+    def _continued(self) -> Artifact:
+        start, shards = self.start, self.shards
+        with stage(_("continual pretraining")) as report:
+            return continue_pretraining(
+                start.train,
+                start.model,
+                shards,
+                self.folder("base"),
+                mix=self.recipe.mix,
+                vocabulary=start.vocabulary,
+                seed=self.recipe.seed,
+                probes=_probes(start.train, shards),
                 on_step=_watch(report),
             )
 
