@@ -32,7 +32,7 @@ def finish(job: str, inputs: Path, out: Path) -> float:
     """Run to the end; returns the seconds it took."""
     began = time.monotonic()
     process = start(job, inputs, out, save_s=1e9)
-    process.join(120)
+    process.join(600)
     assert process.exitcode == 0
     return time.monotonic() - began
 

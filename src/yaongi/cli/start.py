@@ -10,7 +10,8 @@ from yaongi.core.config import Config
 from yaongi.core.errors import ConfigError
 from yaongi.data.origin import tokenizer_origin
 from yaongi.model.io import MODEL_KINDS
-from yaongi.train.continual import ContinueConfig, check_tokens
+from yaongi.train.continual import ContinueConfig
+from yaongi.train.growth import check_tokens
 
 
 class Continuing(Config):

@@ -13,31 +13,29 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import Field, model_validator
 
 from yaongi.core.artifact import Artifact, draft, existing
-from yaongi.core.errors import ConfigError, DataError, did_you_mean
-from yaongi.core.files import sha256_file, write_bytes
+from yaongi.core.errors import ConfigError, did_you_mean
+from yaongi.core.files import write_bytes
 from yaongi.core.licences import copy_legal
 from yaongi.core.runlog import read_metrics
 from yaongi.core.seeds import Seed
 from yaongi.data.batches import MixedBatches
-from yaongi.data.origin import check_tokenizer
-from yaongi.data.shards import Shards
 from yaongi.model.count import count
-from yaongi.model.extend import INITS, Extension, grow
-from yaongi.model.io import load_config, load_model, save_model
-from yaongi.model.lm import LM
+from yaongi.model.extend import INITS
+from yaongi.model.io import save_model
 from yaongi.text.foreign import FILES, GENERATION, copy_files
 from yaongi.train.forgetting import Controller, Forgetting, check_replay
 from yaongi.train.forgetting_figure import FIGURE, figure
 from yaongi.train.freezing import Freezing, Stages
+from yaongi.train.growth import check_tokens, starting_model
 from yaongi.train.loop import Step
 from yaongi.train.objectives import next_token
 from yaongi.train.pretrain import copy_tokenizer
 from yaongi.train.run import Probes, TrainConfig, finish, recover, run_training
 from yaongi.train.schedule import Cosine, ScheduleChoice
+from yaongi.train.token_distillation import DistillConfig
 
 KIND = "base"
 
@@ -52,6 +50,7 @@ class ContinueConfig(TrainConfig):
         forgetting: when their shares are raised; null leaves the shares as the mix has them.
         stages: what learns when, in shares of the steps; by default everything all the time.
         init: how the rows of new tokens begin, see ``model.extend.grow``.
+        distill: teach these rows first what the old tokens meant, see ``train.token_distillation``.
     """
 
     schedule: ScheduleChoice = Field(
@@ -62,6 +61,7 @@ class ContinueConfig(TrainConfig):
     forgetting: Forgetting | None = Forgetting()
     stages: Stages = ()
     init: str = "mean"
+    distill: DistillConfig | None = None
 
     @model_validator(mode="after")
     def _can_be_run(self) -> ContinueConfig:
@@ -132,7 +132,11 @@ def continue_pretraining(
     controller = Controller(batches, mix, cfg.replay, cfg.rule)
     with draft(out, KIND, **made, resumable=True) as work:
         recover(work)
-        model = _grown(base, extension, cfg.init, seed)
+        fresh = not any((work.path / "checkpoints").glob("step-*"))
+        distill = cfg.distill if fresh else None  # a checkpoint brings the rows along
+        model = starting_model(
+            base, shards, vocabulary, cfg.init, distill, device=cfg.device, seed=seed
+        )
         freezing = Freezing(model, cfg.stages, extension.new_rows if extension else None)
         run = run_training(
             model,
@@ -167,58 +171,6 @@ def continue_pretraining(
             },
             hardware=run.machine,
         )
-
-
-def check_tokens(
-    base: Artifact, shards: Artifact | None, vocabulary: Artifact | None
-) -> Extension | None:
-    """Whether model, shards and vocabulary go together; the extension, if there is one.
-
-    Args:
-        shards: None where they are not made yet.
-    Raises:
-        DataError: the shards are of another tokenizer.
-        ConfigError: the vocabulary extends another tokenizer than the model's.
-    """
-    if vocabulary is not None:
-        extension = Extension.read(vocabulary.path)
-        check_extends(base, vocabulary, extension)
-        if shards is not None:
-            check_tokenizer(vocabulary, shards)
-        return extension
-    if shards is not None:
-        check_tokenizer(base, shards)
-        size, most = Shards(shards).vocab_size, load_config(base.path).vocab_size
-        if size > most:
-            raise DataError(
-                "{shards} has tokens of a vocabulary of {size}, but {model} has only {most} rows.",
-                shards=shards.path,
-                size=size,
-                model=base.path,
-                most=most,
-            )
-    return None
-
-
-def check_extends(base: Artifact, vocabulary: Artifact, extension: Extension) -> None:
-    """Raise ConfigError unless ``vocabulary`` was made from the tokenizer of ``base``."""
-    found = sha256_file(base.path / "tokenizer.json")
-    if extension.base["sha256"] != found:
-        raise ConfigError(
-            "{vocabulary} extends the tokenizer {other} ({expected}), but {model} has another one "
-            "({found}). Make one that extends it: yaongi tokenizer extend {model}",
-            vocabulary=vocabulary.path,
-            other=extension.base["path"],
-            expected=extension.base["sha256"][:12],
-            model=base.path,
-            found=found[:12],
-        )
-
-
-def _grown(base: Artifact, extension: Extension | None, init: str, seed: int) -> LM:
-    """The model to start from. Imported weights may be in half precision; training is in fp32."""
-    model = load_model(base.path, dtype=torch.float32, verify=True)
-    return model if extension is None else grow(model, extension, init=init, seed=seed)
 
 
 def _pass_on(base: Artifact, vocabulary: Artifact | None, folder: Path) -> None:
