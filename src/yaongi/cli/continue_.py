@@ -9,7 +9,13 @@ from typing import Any
 import click
 
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
+from yaongi.cli.options import (
+    json_option,
+    licence_lines,
+    out_option,
+    overrides_argument,
+    recipe_argument,
+)
 from yaongi.cli.road import Road, read_recipe
 from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import translate as _
@@ -35,16 +41,16 @@ def command(
     road = Road(read_recipe(recipe, [*overrides, *named]), at={"base": out} if out else None)
     _checked = road.start.tokenizer  # what is wrong with model or vocabulary shows before any work
     made = road.base
-    duties = {name: terms(name) for name in imported_licences(road.start.model)}
+    licences = imported_licences(road.start.model)
     result = {
         "kind": made.manifest.kind,
         "path": str(made.path),
         "counts": made.manifest.counts,
         "metrics": made.manifest.metrics,
         "licences": made.manifest.licences,
-        "terms": [duty for asked in duties.values() for duty in asked],
+        "terms": [duty for licence in licences for duty in terms(licence)],
     }
-    emit(result, "\n".join([*_changes(made), *_duties(duties)]), as_json)
+    emit(result, "\n".join([*_changes(made), *licence_lines(licences)]), as_json)
 
 
 def imported_licences(model: Artifact) -> list[str]:
@@ -77,11 +83,4 @@ def _changes(made: Artifact) -> list[str]:
                 n=len(decided), figure=made.path / "forgetting.svg"
             )
         )
-    return lines
-
-
-def _duties(duties: dict[str, list[str]]) -> list[str]:
-    lines: list[str] = []
-    for licence, asked in duties.items():
-        lines += [_("Licence: {name}").format(name=licence), *(f"  • {duty}" for duty in asked)]
     return lines

@@ -12,11 +12,11 @@ from yaongi.cli.options import json_option, licence_lines
 from yaongi.core.artifact import MANIFEST, Artifact, open_artifact
 from yaongi.core.files import is_mapping, read_json
 from yaongi.core.i18n import translate as _
-from yaongi.core.licences import terms
+from yaongi.core.licences import legal_files, terms
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import CorpusConfig, build_corpus, domains_of, sample_texts
 from yaongi.infer.generate import check_fits
-from yaongi.interop.hf_licence import find_licence, legal_files
+from yaongi.interop.hf_licence import find_licence
 from yaongi.model.io import CONFIG, MODEL_KINDS
 from yaongi.text.extend import Extendable, ExtendConfig
 from yaongi.text.extend import stage as extend
