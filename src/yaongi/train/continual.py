@@ -24,7 +24,7 @@ from yaongi.core.seeds import Seed
 from yaongi.data.batches import MixedBatches
 from yaongi.model.count import count
 from yaongi.model.extend import INITS
-from yaongi.model.io import save_model
+from yaongi.model.io import load_config, save_model
 from yaongi.text.foreign import FILES, GENERATION, copy_files
 from yaongi.train.forgetting import Controller, Forgetting, check_replay
 from yaongi.train.forgetting_figure import FIGURE, figure
@@ -111,7 +111,7 @@ def continue_pretraining(
         have the mix asked for and reached, and what the controller decided; ``before/...`` among
         its metrics are the probes before the first step, and a figure shows them over the run.
     Raises:
-        ConfigError: replay, stages or vocabulary do not fit the model and the mix.
+        ConfigError: replay, stages, optimizer or vocabulary do not fit the model and the mix.
         DataError: a domain has no data, or the shards are of another tokenizer.
         CheckpointError, NumericsError, StorageError, KeyboardInterrupt: see ``run_training``.
     """
@@ -125,6 +125,7 @@ def continue_pretraining(
     if found := existing(out, KIND, **made):
         return found
     check_replay(mix, cfg.replay, cfg.rule)
+    cfg.optimizer.check(load_config(base.path))
     extension = check_tokens(base, shards, vocabulary)
     batches = MixedBatches(
         shards, mix, cfg.batch_rows, cfg.seq_len, Seed(seed).split("continue", "data")

@@ -351,6 +351,7 @@ def test_a_vocabulary_that_extends_another_tokenizer_is_refused(road, tmp_path):
     [
         ({"replay": ["code"]}, "replay names 'code', which has no share"),
         ({"stages": [{"share": 1, "train": ["new-in"]}]}, "no tokens are new"),
+        ({"optimizer": {"kind": "teon", "stack": 3}}, "stacks 3 layers"),
     ],
 )
 def test_settings_that_do_not_fit(road, tmp_path, changes, message):
