@@ -7,7 +7,7 @@ each, and one run of domain-adaptive pretraining on statutes. A finished run is 
 by the hash of its settings, so a study that was stopped goes on where it was.
 
     python bench/adapt.py --budget                       # the plan and its minutes; trains nothing
-    python bench/adapt.py [--tokens 500K] [--cpu-minutes 60] [--threads 1]
+    python bench/adapt.py [--tokens 400K] [--cpu-minutes 60] [--threads 1]
 
 Text is below $YAONGI_DATA; results: bench/results/adapt and docs/results/adapting.md.
 """
@@ -82,8 +82,8 @@ TRAINING: dict[str, Any] = {
 }
 FIRST_SHARE = 2.0
 """The first training reads so many times the tokens of an adaptation."""
-EVALUATIONS, EVAL_TOKENS = 12, 8_000
-"""Per run, and held-out tokens per domain at each. The last is of ``FINAL_TOKENS``."""
+EVALUATIONS, EVAL_TOKENS = 10, 6_000
+"""Per run, and held-out tokens per domain at each."""
 
 REPLAYED = {"ko": 0.8, "en": 0.1, "code": 0.1}
 KNOWN = ["en", "code"]
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Adapting a small model to Korean.")
-    parser.add_argument("--tokens", default="500K", help="of an adaptation")
+    parser.add_argument("--tokens", default="400K", help="of an adaptation")
     parser.add_argument("--cpu-minutes", type=float, default=60.0, help="for all runs in --out")
     parser.add_argument("--budget", action="store_true", help="show plan and minutes, then stop")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice by default")
