@@ -34,7 +34,7 @@ def make(folder: Path, kind: str, *, added: str = "<tool>", special: bool = Fals
     if kind == "ours":
         Tokenizer.train([*foreign_tokenizers.TEXTS, *PLAIN], 400, allow_smaller=True).save(folder)
         return
-    cuts: Sequence[str] = () if kind == "gpt-2" else [REGEXES[kind]]
+    cuts: Sequence[str] = () if kind == "gpt-2" else REGEXES[kind]
     foreign_tokenizers.make(folder, foreign_tokenizers.LLAMA_LIKE, regexes=cuts)
     (folder / "merges.txt").write_text("#version: 0.2\n")
     path = folder / "tokenizer.json"
