@@ -32,7 +32,9 @@ from yaongi.core.errors import ConfigError, DataError
 from yaongi.core.files import plain, read_json, sha256_json, write_json
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
-from yaongi.data.cleaning import Shards, Work, clean_all
+from yaongi.data.cleaning import clean_all
+from yaongi.data.cleaning.read import Work
+from yaongi.data.cleaning.shards import Shards
 from yaongi.data.dedup.exact import DUPLICATE, Held, assign
 from yaongi.data.dedup.stage import Dedup, find
 from yaongi.data.executors import ExecutorChoice, complete_ranks

@@ -24,12 +24,13 @@ from yaongi.core.errors import TokenizerError
 from yaongi.core.files import write_bytes
 from yaongi.core.i18n import translate
 from yaongi.core.units import ByteSize, Count
+from yaongi.text.bytelevel import byte_of_char
 from yaongi.text.canonical import canonical_ids
 from yaongi.text.extension import Extension, padded
 from yaongi.text.foreign import FILES, GENERATION, copy_files, load_tokenizer
 from yaongi.text.merges import MIN_FREQUENCY, Merge, korean_words, learn
 from yaongi.text.pieces import NoBytes, decoder_parts, leading_bytes, token_table
-from yaongi.text.tokenizer import Tokenizer, byte_of_char, read_backend
+from yaongi.text.tokenizer import Tokenizer, read_backend
 from yaongi.text.train import KIND, compression
 from yaongi.text.unchanged import check_unchanged
 from yaongi.text.vectors import similar_tokens

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer as Backend
 
-from yaongi.text.tokenizer import byte_of_char, check_unicode
+from yaongi.text.bytelevel import byte_of_char
+from yaongi.text.tokenizer import check_unicode
 
 MIN_FREQUENCY = 2  # a pair seen once is an accident
 _HANGUL = re.compile(rb"[\xea-\xed]|\xe3[\x84-\x86]|\xe1[\x84-\x87]")

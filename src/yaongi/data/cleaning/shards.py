@@ -7,12 +7,12 @@ document and the unit's notes. What the second pass decides, it decides from tho
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datatrove.data import DocumentsPipeline
+from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
 from yaongi.core.files import read_json, write_bytes, write_json
@@ -51,7 +51,9 @@ class ShardWriter(PipelineStep):
         super().__init__()
         self.folder, self.seed, self.notes = folder, seed, notes
 
-    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    def run(
+        self, data: Iterable[Document], rank: int = 0, world_size: int = 1
+    ) -> Iterator[Document]:
         """Write everything, pass nothing on."""
         shard, aside = shard_file(self.folder, rank), aside_file(self.folder, rank)
         for file in (shard, aside):

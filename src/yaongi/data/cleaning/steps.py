@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from datatrove.data import Document, DocumentsPipeline
+from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
 from yaongi.data.cleaning.notes import Notes
@@ -29,7 +29,9 @@ class CleaningStep(PipelineStep):
         super().__init__()
         self.config, self.index, self.notes = config, index, notes
 
-    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    def run(
+        self, data: Iterable[Document], rank: int = 0, world_size: int = 1
+    ) -> Iterator[Document]:
         """Clean each document as it comes."""
         for document in data:
             with self.track_time():

@@ -66,7 +66,7 @@ class Signer:
         self.cfg = cfg
         self._runs = RunWriter(folder / "buckets", shard)
         self._sketches = _sketch_file(folder).open("r+b")
-        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self._waiting: list[tuple[np.ndarray, np.uint64]] = []
 
     def __enter__(self) -> Signer:
         return self

@@ -9,12 +9,12 @@ finds them so.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from datatrove.data import DocumentsPipeline
+from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
 from yaongi.core.config import Config
@@ -179,7 +179,9 @@ class _SignNear(PipelineStep):
         super().__init__()
         self.table, self.cfg = table, cfg
 
-    def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> None:
+    def run(
+        self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         """Sign the shard ``rank``."""
         with near.Signer(self.table.folder, self.cfg, rank) as signer:
             for number, _, row, held in self.table.rows(rank):
@@ -194,7 +196,9 @@ class _SignPassages(PipelineStep):
         super().__init__()
         self.table, self.cfg = table, cfg
 
-    def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> None:
+    def run(
+        self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         """Sign the shard ``rank``."""
         with substring.Signer(self.table.folder, self.cfg, rank) as signer:
             for number, _, row, held in self.table.rows(rank):
@@ -209,7 +213,9 @@ class _Remove(PipelineStep):
         super().__init__()
         self.table, self.cfg, self.found, self.seed = table, cfg, found, seed
 
-    def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> None:
+    def run(
+        self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         """Write the shard ``rank`` anew; a document that goes as a whole stays as it is."""
         folder = self.table.folder
         first, end = self.table.starts[rank : rank + 2]
