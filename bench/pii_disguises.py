@@ -1,6 +1,6 @@
 """Personal data as people spell it when not in the common way, for ``{kind:disguise}`` slots.
 
-Each function takes a value of ``pii_cases.py`` and spells it anew: to get past a filter (공일공,
+Each function takes a value of ``pii_values.py`` and spells it anew: to get past a filter (공일공,
 골뱅이), in a full-width form, broken over two lines, or as a scanner read it. What is labelled is
 the whole of it, as of the common spelling. Values arrive in NFKC.
 """
@@ -95,7 +95,7 @@ def encoded(rng: Random, value: str) -> str:
 
 
 def mail_parts(value: str) -> tuple[str, str]:
-    """Local part and host of an address in any spelling of ``pii_cases.email``."""
+    """Local part and host of an address in any spelling of ``pii_values.email``."""
     local, host = re.split(r"@| \[at\] |골뱅이", value)
     return local, host
 

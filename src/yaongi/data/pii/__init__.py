@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from yaongi.data.pii import address, network, numbers
+from yaongi.data.pii import address, letters, messenger, network, numbers
 from yaongi.data.pii.candidate import Candidate
 from yaongi.data.pii.fold import fold
 
@@ -20,7 +20,7 @@ KINDS = (
     *("rrn", "phone", "business_no", "corporate_no", "passport", "driver_license"),
     *("card", "account", "email", "ip", "messenger", "address"),
 )
-_FINDERS = (numbers.find, network.find, address.find)
+_FINDERS = (numbers.find, letters.find, network.find, messenger.find, address.find)
 
 
 class Finding(NamedTuple):

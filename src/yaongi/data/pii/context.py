@@ -11,18 +11,19 @@ BANKS = (
 )
 # Our own placeholders are no context: scrubbed text would name what follows it.
 _NAMES = {
-    "rrn": r"주민|민증|외국인|거소|세대[주원]|부양\s?가족|피보험|피부양|\brrn\b|\bresident",
-    "phone": r"전화|연락|휴대|핸드폰|[집폰]\s?번호|팩스|문의|상담|고객센터|대표번호|문자|예약"
-    r"|신고|내선|☎|☏|\b(?:tel|fax|phone|mobile|cell|hp|h\.p|call)\b",
+    "rrn": r"주민|민증|주번|생년월일|외국인|거소|세대[주원]|부양\s?가족|피보험|피부양"
+    r"|\b(?:rrn|ssn|arc)\b|\bjumin|\bresident",
+    "phone": r"전화|연락|휴대|핸드폰|[집폰]\s?번호|(?<![가-힣])폰(?![가-힣])|팩스|문의|상담"
+    r"|고객센터|대표번호|문자|예약|신고|내선|☎|☏|\b(?:tel|fax|phone|mobile|cell|hp|h\.p|call)\b",
     "business_no": r"사업자|등록\s?번호|고유번호|공급[자받]|계산서|지출증빙|[폐휴]업|과세"
-    r"|거래처|\bbusiness|\bbiz",
+    r"|거래처|\bbusiness|\bbiz|\bvat\b|\btax_?id",
     "corporate_no": r"법인|등기|등록번호|\bcorp",
     "passport": r"여권|사증|\bpassport",
     "driver_license": r"면허|운전|[12]종|적성검사|(?<![a-z])licen[sc]e|\bdriver",
     "card": r"카드|법카|유효기간|결제|(?<!\[)\b(?:card|visa|master|amex)",
     "account": r"계좌|입금|송금|이체|예금주|통장|후원|환불|회비|은행|뱅크|금고"
-    rf"|(?:{BANKS})(?:은행|뱅크)?\s?[:/]?\s?$"
-    r"|(?<!\[)\b(?:account|bank)\b",
+    rf"|(?:{BANKS})(?:은행|뱅크)?(?:\s?[:/]?\s?|(?:</?[a-z]{{1,4}}>){{1,3}})\Z"
+    r"|(?<![\[a-z_])(?:bank_?)?(?:account|acct)(?:_?no|_?num(?:ber)?)?\b|(?<!\[)\bbank\b",
     "ip": r"아이피|접속|접근|요청|로그인|서버|차단|해킹|공격|호스트|게이트웨이|프록시|방화벽"
     r"|네트워크|클라이언트|단말|[공사]인\s?주소|공유기|라우터|회선|출발지|목적지|발신지"
     r"|(?<!\[)\b(?:ip|ipv[46]|host|server|dns|ping|ssh|from|address|client|remote|peer|proxy"
@@ -31,6 +32,7 @@ _NAMES = {
 }
 _NAMED = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in _NAMES.items()), re.I)
 _WORDS = re.compile("[가-힣A-Za-z☎☏]")
+_SPACED = re.compile(r"[가-힣](?: [가-힣]){3,}(?![가-힣])")  # 사 업 자 번 호
 _AFTER = re.compile(rf"^[\s)(/,]*(?:예금주|(?:{BANKS})(?:은행|뱅크|금고)?)", re.I)
 # A number that is called something else: 주문번호, 모델명, ORD-, version.
 _OTHER = re.compile(
@@ -45,15 +47,17 @@ _OTHER = re.compile(
 )
 
 
-def names_before(text: str, start: int) -> dict[str, int]:
-    """Kinds named before ``start``, each with its distance: a later name is nearer."""
-    window = text[max(0, start - REACH) : start]
+def names_before(text: str, start: int, reach: int = REACH) -> dict[str, int]:
+    """Kinds named in ``reach`` characters before ``start``, with their distances to it."""
+    window = text[max(0, start - reach) : start]
     if not _WORDS.search(window):  # tables of numbers
         return {}
+    if " " in window:
+        window = _SPACED.sub(lambda word: word[0].replace(" ", ""), window)
     return {str(m.lastgroup): len(window) - m.end() for m in _NAMED.finditer(window)}
 
 
-_HEAD_AFTER = re.compile(r"^[\s)\],/]*(?:대표(?:이사|자)?[\s:]|\(주\)|㈜|주식회사)")
+_HEAD_AFTER = re.compile(r"^[\s)\],/]*(?:대표(?:이사|자)?[\s:]|\(주\)|㈜|주식회사|[휴폐]업)")
 
 
 def company_after(text: str, end: int) -> bool:
