@@ -28,7 +28,7 @@ _MESSENGER = re.compile(
 _WANTED = r"카톡|카카오톡|텔레그램|텔레|디코"
 _BEFORE_APP = re.compile(rf"(?:{_WANTED}) ?(?:주세요|주십시오|주시면|줘|주셈|친추)")
 _HANDLE_REVERSED = re.compile(rf"[ '\"]{{1,2}}({_HANDLE})(?![A-Za-z0-9@_.-])")
-_INVITED = re.compile(r"\s?(?:친추|추가|디엠|팔로우|고수익)")
+_INVITED = re.compile(r"\s?(?:친추|추가|디엠|팔로우|문의|연락|상담|고수익)")
 _PROFILE = re.compile(
     rf"(?:t\.me|instagram\.com|open\.kakao\.com/o|line\.me/ti/p/~)/(?P<id>{_HANDLE})"
 )
