@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 EXTRAS = {  # extra of the package -> the module that shows it is installed
     "data": "resiliparse",
     "hf": "datasets",
+    "ray": "ray",
     "gguf": "gguf",
     "tensorboard": "tensorboardX",
     "wandb": "wandb",
