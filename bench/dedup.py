@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.dedup.minhash import (
     MinhashConfig,
@@ -33,6 +34,7 @@ from datatrove.pipeline.dedup.sentence_dedup import (
     SentenceDedupSignature,
     SentenceFindDedups,
 )
+from datatrove.utils.hashes import xxhash as stock_hash
 from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer
 from dedup_pairs import FRAMED, PROSE, Pair, pairs
 from loguru import logger
@@ -167,6 +169,13 @@ def _ours_near(folder: Path, texts: list[str]) -> None:
     near.find(folder, cfg, len(texts))
 
 
+def _for_new_xxhash() -> None:
+    """datatrove 0.9 hands xxhash strings, which version 4 wants as bytes."""
+    stock_hash.xxhash64 = lambda data: xxhash.xxh64_intdigest(
+        data.encode() if isinstance(data, str) else data
+    )
+
+
 def _stock_near(folder: Path, texts: list[str], words: Any) -> None:
     cfg = MinhashConfig()
     MinhashDedupSignature(str(folder / "sig"), cfg, language=words).run(_documents(texts))
@@ -286,6 +295,7 @@ def main() -> None:
     args = parser.parse_args()
     results = json.loads(args.out.read_text("utf-8")) if args.out.is_file() else {}
     texts = read_all(args.max_mb, args.seed)
+    _for_new_xxhash()
     if "accuracy" in args.only:
         results["accuracy"] = accuracy(texts, args.seed, args.pairs)
     if "speed" in args.only:
