@@ -111,6 +111,8 @@ WAITING = """
 import time
 from pathlib import Path
 
+from yaongi.data.filters import Cleaned, Filter
+
 class Waiting(Filter):
     kind: str = "waiting"
 
