@@ -2,6 +2,7 @@
 
 import functools
 
+from yaongi.text.bytelevel import DEFAULT_REGEX
 from yaongi.text.tokenizer import Tokenizer
 
 TEXTS = [
@@ -44,6 +45,6 @@ CHATS = [
 
 
 @functools.cache
-def tokenizer(regex: str = "qwen2") -> Tokenizer:
+def tokenizer(regex: str = DEFAULT_REGEX) -> Tokenizer:
     """500 ids."""
     return Tokenizer.train(TEXTS, 500, regex=regex)
