@@ -45,8 +45,10 @@ lint: dev  ## style, types, layering
 bench: dev  ## measure speed, the corpus, and with YAONGI_DATA set the real-text runs (hours)
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/synthetic_entropy.py
-	$(BIN)/python bench/pii.py
+	$(BIN)/python bench/pii.py --out bench/results/pii_after.json  # pii.json is the blind run
 	[ -z "$$YAONGI_DATA" ] || $(BIN)/python bench/filters.py
+	[ -z "$$YAONGI_DATA" ] || $(BIN)/python bench/cleaning.py
+	[ -z "$$YAONGI_DATA" ] || $(BIN)/python bench/dedup.py
 	[ -z "$$YAONGI_DATA" ] || $(BIN)/python bench/real_text.py
 
 docs: dev  ## the documentation as web pages in build/docs, links checked

@@ -149,18 +149,20 @@ class Site:
         env = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(self.folder), *filter(None, sys.path)])
         }
-        return subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "build.py", str(workers), out],
             cwd=self.folder,
             env=env,
             stderr=subprocess.PIPE,
             text=True,
         )
+        return self.process
 
-    def wait_for(self, what):
+    def wait_for(self, what, ended=False):
         deadline = time.monotonic() + 120
         while not what():
             assert time.monotonic() < deadline, "nothing happened in two minutes"
+            assert ended or not self.process.poll(), self.process.stderr.read()
             time.sleep(0.05)
 
     def stopped(self):
@@ -204,7 +206,7 @@ def test_a_killed_worker_ends_the_build_and_what_is_done_is_kept(tmp_path):
     _, said = build.communicate(timeout=60)
     assert build.returncode == 1 and "WorkerError: A worker process was killed" in said
     assert "3 of 4 parts" in said
-    site.wait_for(lambda: not any(map(alive, workers)))
+    site.wait_for(lambda: not any(map(alive, workers)), ended=True)
     assert site.finish(1) == site.finish(2, "whole")
 
 
@@ -217,7 +219,7 @@ def test_workers_end_with_the_build(tmp_path):
     workers = children(build.pid)
     build.send_signal(signal.SIGKILL)
     build.wait()
-    site.wait_for(lambda: not any(map(alive, workers)))
+    site.wait_for(lambda: not any(map(alive, workers)), ended=True)
 
 
 def test_another_build_does_not_continue_in_the_same_folder(tmp_path):
