@@ -35,10 +35,12 @@ from yaongi.evals.tasks.bpb import bpb_probe
 from yaongi.model.extend import INITS, Extension, grow
 from yaongi.model.io import load_model
 from yaongi.text.aligned import aligned
+from yaongi.text.bytelevel import piece
 from yaongi.text.extend import Extendable, ExtendConfig, stage
 from yaongi.text.foreign import AnyTokenizer, load_tokenizer
 from yaongi.text.merges import Merge, korean_words, learn
-from yaongi.text.tokenizer import byte_of_char, read_backend
+from yaongi.text.seeds import ks_x_1001
+from yaongi.text.tokenizer import read_backend
 from yaongi.text.train import compression
 from yaongi.train.token_distillation import DistillConfig, distill_rows
 
@@ -101,11 +103,9 @@ def syllables(
 
 def syllable_merges(base: Extendable) -> list[Merge]:
     """What makes each syllable of KS X 1001 one token, from left to right."""
-    spelling = {byte: char for char, byte in byte_of_char().items()}
-    rows, cells = range(0xB0, 0xC9), range(0xA1, 0xFF)
     taken, merges = base.taken, {}
-    for char in (bytes([row, cell]).decode("euc_kr") for row in rows for cell in cells):
-        parts = base.backend.model.tokenize("".join(spelling[b] for b in char.encode()))
+    for char in ks_x_1001():
+        parts = base.backend.model.tokenize(piece(char.encode()))
         left = parts[0].value
         for part in parts[1:]:
             merge = Merge(left, part.value)

@@ -11,8 +11,9 @@ from pathlib import Path
 import foreign_tokenizers
 import zstandard
 
+from yaongi.text.bytelevel import IGNORE_MERGES, REGEXES
 from yaongi.text.extension import Extension
-from yaongi.text.tokenizer import IGNORE_MERGES, REGEXES, Tokenizer
+from yaongi.text.tokenizer import Tokenizer
 
 TEXTS = [
     "강아지는 마당에서 멍멍 짖었고 고양이는 지붕에서 야옹 하고 울었습니다.",

@@ -59,6 +59,7 @@ def learn_merges(
     most: int,
     *,
     min_count: int = 2,
+    allowed: Callable[[int, int], bool] | None = None,
 ) -> list[tuple[int, int]]:
     """The pairs to merge, most frequent first; merge k makes the symbol ``first_id + k``.
 
@@ -70,6 +71,8 @@ def learn_merges(
         counts: how often each word occurs.
         most: how many merges to learn; fewer where no pair is left.
         min_count: a pair seen less often is not merged.
+        allowed: asked once of each pair, when it is the most frequent: one refused stays apart,
+            the others are merged there and then.
     """
     linked = _Chain(words, counts)
     places = {0: _Places(*linked.pairs(np.arange(len(linked.symbol) - 1)), min_count)}
@@ -86,6 +89,8 @@ def learn_merges(
             heapq.heappush(queue, (-n, pair))
             continue
         left, right = pair >> _RIGHT_BITS, pair & (1 << _RIGHT_BITS) - 1
+        if allowed is not None and not allowed(left, right):
+            continue
         newest = max(left, right)
         at = places[newest if newest >= first_id else 0].of(pair)
         merged = first_id + len(merges)

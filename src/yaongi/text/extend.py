@@ -24,7 +24,7 @@ from yaongi.core.errors import TokenizerError
 from yaongi.core.files import write_bytes
 from yaongi.core.i18n import translate
 from yaongi.core.units import ByteSize, Count
-from yaongi.text.bytelevel import byte_of_char
+from yaongi.text.bytelevel import piece
 from yaongi.text.canonical import canonical_ids
 from yaongi.text.extension import Extension, padded
 from yaongi.text.foreign import FILES, GENERATION, copy_files, load_tokenizer
@@ -166,7 +166,7 @@ class Extendable:
     def taken(self) -> set[str]:
         """What no new token may be: tokens there already, and added tokens' names."""
         names = [token.content for token in self.backend.get_added_tokens_decoder().values()]
-        return {*self.backend.get_vocab(), *map(_in_bytes, names)}
+        return {*self.backend.get_vocab(), *(piece(name.encode()) for name in names)}
 
     def write(self, out: Path, merges: Sequence[Merge]) -> None:
         """The tokenizer with ``merges`` appended, and the files that belong to it."""
@@ -214,12 +214,6 @@ def _obstacle(backend: Backend, spec: Mapping[str, Any], size: int) -> str | Non
     except NoBytes as error:
         return str(error)
     return None
-
-
-def _in_bytes(text: str) -> str:
-    """``text`` spelled in bytes, as tokens are."""
-    spelling = {byte: char for char, byte in byte_of_char().items()}
-    return "".join(spelling[byte] for byte in text.encode())
 
 
 def _enough(merges: Sequence[Merge], cfg: ExtendConfig) -> None:
