@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from yaongi.core.config import data_root
+from yaongi.core.intervals import wilson
 from yaongi.data.contamination import Contamination, Limits, strings
 from yaongi.data.filters.decontaminate import evaluation_files, evaluation_rows
 from yaongi.data.letters import Page
 from yaongi.data.sources.formats import Opened, read_jsonl
-from yaongi.data.train_quality import wilson
 
 ROOT = Path(__file__).parents[1]
 

@@ -27,11 +27,11 @@ from pii_disguises import ORDINARY
 from yaongi.core.artifact import git_commit, machine
 from yaongi.core.config import data_root
 from yaongi.core.files import write_json
+from yaongi.core.intervals import wilson
 from yaongi.data.pii import Finding, find, scrub
 from yaongi.data.sources import Reading
 from yaongi.data.sources.files import FilesSource
 from yaongi.evals.report import grid
-from yaongi.evals.task import wilson
 
 ROOT = Path(__file__).parents[1]
 EACH, LOOK_ALIKES = 400, 1600

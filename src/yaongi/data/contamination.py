@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yaongi.data.letters import Page, Sums
+from yaongi.data.hashing import Sums, scatter
+from yaongi.data.letters import Page
 
 
 class Limits(NamedTuple):
@@ -103,7 +104,7 @@ class Contamination:
 
     def _word_grams(self, page: Page) -> np.ndarray:
         starts = _starts(page.words, self.limits.words)
-        return Sums(page.words)(starts, starts + self.limits.words)
+        return Sums(scatter(page.words))(starts, starts + self.limits.words)
 
     def _letter_grams(self, page: Page) -> np.ndarray:
         starts = _starts(page.codes, self.limits.letters)

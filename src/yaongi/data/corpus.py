@@ -20,7 +20,6 @@ from pydantic import Field, model_validator
 
 from yaongi.core.artifact import (
     Artifact,
-    Manifest,
     draft,
     existing,
     git_commit,
@@ -126,7 +125,7 @@ def build_corpus(
     """
     root = data_root(cfg.root).absolute()
     filters = [one.at(root) for one in cfg.filters]
-    parents = [_as_parent(source, root) for source in cfg.sources]
+    parents = [source.as_parent(root) for source in cfg.sources]
     config = cfg.as_json() | _files_read(filters)
     made: dict[str, Any] = {"config": config, "parents": parents, "seed": seed.root}
     if found := existing(out, "corpus", **made):
@@ -243,15 +242,6 @@ def _files_read(filters: Sequence[Filter]) -> dict[str, Any]:
     """What the steps read besides the documents, as part of the corpus's identity."""
     prints = [one.fingerprint() for one in filters]
     return {"filter_files": prints} if any(prints) else {}
-
-
-def _as_parent(source: Source, root: Path) -> Artifact:
-    """A raw source as an ancestor, so ``trace`` ends at it and a changed file is noticed."""
-    config = {**source.as_json(), "fingerprint": source.fingerprint(root)}
-    return Artifact(
-        Path(source.name),
-        Manifest(kind="source", created="", config=config, licences=[source.licence]),
-    )
 
 
 def read_corpus(

@@ -7,10 +7,10 @@ which any stretch is one subtraction.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
+from yaongi.data.hashing import Sums, scatter
 from yaongi.text.normalize import nfc
 
 
@@ -30,7 +30,7 @@ class Page:
         kinds = _kinds()[codes]
         there = kinds > 0
         self.codes = codes[there]
-        self.letters = Sums(self.codes.astype(np.uint64))
+        self.letters = Sums(scatter(self.codes))
         self.wide = np.concatenate([[0], np.cumsum(kinds[there] == _WIDE)])
         edges = np.flatnonzero(np.diff(there, prepend=False, append=False))
         before = np.concatenate([[0], np.cumsum(there)])[edges]
@@ -46,42 +46,7 @@ class Page:
         return len(self.codes) + 2 * int(self.wide[-1])
 
 
-class Sums:
-    """Hashes of stretches of a sequence: sum of mix(x_j) B^j over it, divided by B^start."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        terms = mix(values) * _powers(len(values))
-        self.sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
-
-    def __call__(self, start: Any, end: Any) -> np.ndarray:
-        if len(self.sums) == 1:
-            return np.zeros(np.shape(start), np.uint64)
-        return (self.sums[end] - self.sums[start]) * _powers(len(self.sums), True)[start]
-
-
-_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _ALNUM, _WIDE = 1, 2
-
-
-def mix(values: np.ndarray) -> np.ndarray:
-    """SplitMix64: neighbouring code points become unrelated numbers."""
-    values = values + np.uint64(_BASE)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-_known: dict[bool, np.ndarray] = {}
-
-
-def _powers(n: int, inverse: bool = False) -> np.ndarray:
-    """B^0 ... B^(n-1) modulo 2^64, or of 1/B."""
-    if inverse not in _known or len(_known[inverse]) < n:
-        base = pow(_BASE, -1, 2**64) if inverse else _BASE
-        factors = np.full(max(2 * n, 1 << 16), base, dtype=np.uint64)
-        factors[0] = 1
-        _known[inverse] = np.cumprod(factors)
-    return _known[inverse][:n]
 
 
 @functools.cache

@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from yaongi.core.errors import ArtifactError
 from yaongi.core.files import read_json, write_json
 from yaongi.data.filters import symbol_share
-from yaongi.data.letters import Page, Sums, mix
+from yaongi.data.hashing import Sums, scatter
+from yaongi.data.letters import Page
 from yaongi.text.normalize import nfc
 
 WEIGHTS, SETTINGS = "quality.safetensors", "quality.json"
@@ -70,7 +71,7 @@ class QualityModel:
         )
         grams = [_windows(page.words, n) for n in (1, 2)]
         grams += [_windows(shared, n) for n in self.chars]
-        buckets = [(mix(of_n) >> np.uint64(64 - self.bits)).astype(np.int64) for of_n in grams]
+        buckets = [(scatter(of_n) >> np.uint64(64 - self.bits)).astype(np.int64) for of_n in grams]
         columns = np.unique(np.concatenate(buckets))
         values = np.full(len(columns), 1 / np.sqrt(max(1, len(columns))))
         dense = 2**self.bits + np.arange(len(SHAPE) + 1)
@@ -136,7 +137,7 @@ _SHOUTS = re.compile("[ㄱ-ㅣ!~^]")
 
 def _windows(values: np.ndarray, n: int) -> np.ndarray:
     starts = np.arange(max(0, len(values) - n + 1))
-    return Sums(values.astype(np.uint64))(starts, starts + n) + np.uint64(n)
+    return Sums(scatter(values))(starts, starts + n) + np.uint64(n)
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:

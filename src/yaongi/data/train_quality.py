@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from yaongi.core.artifact import Artifact, Manifest, draft, existing
+from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.config import Config, data_root
 from yaongi.core.errors import DataError
+from yaongi.core.intervals import wilson
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
 from yaongi.data.dedup.exact import digest
@@ -57,7 +58,7 @@ def train_quality(
     """
     root = data_root(cfg.root)
     sources = [(source, 1) for source in cfg.good] + [(source, 0) for source in cfg.bad]
-    parents = [_as_parent(source, root) for source, _ in sources]
+    parents = [source.as_parent(root) for source, _ in sources]
     made: dict[str, Any] = {"config": cfg.as_json(), "parents": parents, "seed": seed.root}
     if found := existing(out, "quality", **made):
         return found
@@ -148,14 +149,6 @@ def auc(good: np.ndarray, bad: np.ndarray) -> tuple[float, float, float]:
     return area, max(0.0, area - error), min(1.0, area + error)
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    z, p = 1.96, right / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half
-
-
 def calibration_error(scores: np.ndarray, good: np.ndarray, weight: np.ndarray) -> float:
     """Mean distance of score and share of good texts, in ten bins of the score."""
     bins = np.minimum((scores * 10).astype(int), 9)
@@ -176,12 +169,3 @@ def _documents(source: Source, root: Path, seed: Seed, most: int) -> list[str]:
             n=len(chosen),
         )
     return chosen
-
-
-def _as_parent(source: Source, root: Path) -> Artifact:
-    """A raw source as an ancestor, so that ``trace`` ends at it."""
-    config = {**source.as_json(), "fingerprint": source.fingerprint(root)}
-    return Artifact(
-        Path(source.name),
-        Manifest(kind="source", created="", config=config, licences=[source.licence]),
-    )

@@ -15,12 +15,10 @@ from typing import Annotated, Any, Literal
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config, Registry
 from yaongi.core.errors import ConfigError
+from yaongi.core.intervals import Z95
 from yaongi.core.seeds import Seed
 from yaongi.model.lm import LM
 from yaongi.text.foreign import AnyTokenizer
-
-Z95 = 1.959964
-"""The normal deviate of a two-sided 95 % interval."""
 
 Progress = Callable[[float | None, str], None]
 
@@ -104,18 +102,6 @@ TASKS: Registry[Task] = Registry(
     },
 )
 TaskChoice = Annotated[Task, TASKS.field()]
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share, sensible also at 0 and 1 and for few items.
-
-    Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
-    """
-    share = successes / n
-    centre = share + Z95**2 / (2 * n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    scale = 1 + Z95**2 / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def ratio_interval(tops: Sequence[float], bottoms: Sequence[float]) -> tuple[float, float]:

@@ -69,13 +69,13 @@ def learn(
         taken: tokens there already, and the names of added tokens.
     """
     ordered = sorted(words)
-    first_id = 1 + max(backend.get_vocab().values())
+    spelled = {i: token for token, i in backend.get_vocab().items()}
+    first_id = 1 + max(spelled)
     merges: list[Merge] = []
     made = set(taken)
 
     def token(symbol: int) -> str:
-        new = symbol - first_id
-        return backend.id_to_token(symbol) if new < 0 else merges[new].token
+        return spelled[symbol] if symbol < first_id else merges[symbol - first_id].token
 
     def allowed(left: int, right: int) -> bool:
         merge = Merge(token(left), token(right))

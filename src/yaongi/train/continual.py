@@ -22,7 +22,6 @@ from yaongi.core.licences import copy_legal
 from yaongi.core.runlog import read_metrics
 from yaongi.core.seeds import Seed
 from yaongi.data.batches import MixedBatches
-from yaongi.model.count import count
 from yaongi.model.extend import INITS
 from yaongi.model.io import load_config, save_model
 from yaongi.text.foreign import FILES, GENERATION, copy_files
@@ -32,7 +31,7 @@ from yaongi.train.freezing import Freezing, Stages
 from yaongi.train.growth import check_tokens, starting_model
 from yaongi.train.loop import Step
 from yaongi.train.objectives import next_token
-from yaongi.train.pretrain import copy_tokenizer
+from yaongi.train.pretrain import copy_tokenizer, counts_of
 from yaongi.train.run import Probes, TrainConfig, finish, recover, run_training
 from yaongi.train.schedule import Cosine, ScheduleChoice
 from yaongi.train.token_distillation import DistillConfig
@@ -153,16 +152,10 @@ def continue_pretraining(
         save_model(model, work.path)
         _pass_on(base, vocabulary, work.path)
         write_bytes(work.path / FIGURE, figure(read_metrics(work.path)).encode())
-        sizes = count(model.cfg)
         return finish(
             work,
             counts={
-                "steps": run.step,
-                "tokens": run.tokens,
-                "parameters": sizes.params_total,
-                "parameters_active": sizes.params_active,
-                "mix": {"asked": mix, "reached": batches.reached(run.step)},
-                "epochs": batches.epochs(run.step),
+                **counts_of(run, model.cfg, batches, mix),
                 "decisions": controller.decisions,
             },
             metrics={

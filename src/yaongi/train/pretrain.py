@@ -28,7 +28,7 @@ from yaongi.text.canonical import canonical_ids
 from yaongi.text.tokenizer import Tokenizer
 from yaongi.train.loop import Step
 from yaongi.train.objectives import next_token
-from yaongi.train.run import Probes, TrainConfig, finish, recover, run_training
+from yaongi.train.run import Probes, Progress, TrainConfig, finish, recover, run_training
 
 
 def _model(value: Any) -> Any:
@@ -103,20 +103,27 @@ def pretrain(
         run = run_training(model, batches, next_token, cfg, work, probes=probes, on_step=on_step)
         save_model(model, work.path)
         copy_tokenizer(tokenizer, work.path)
-        sizes = count(cfg.model)
         return finish(
             work,
-            counts={
-                "steps": run.step,
-                "tokens": run.tokens,
-                "parameters": sizes.params_total,
-                "parameters_active": sizes.params_active,
-                "mix": {"asked": mix, "reached": batches.reached(run.step)},
-                "epochs": batches.epochs(run.step),
-            },
+            counts=counts_of(run, model.cfg, batches, mix),
             metrics={**run.metrics, "training_s": round(run.seconds, 1)},
             hardware=run.machine,
         )
+
+
+def counts_of(
+    run: Progress, model: LMConfig, batches: MixedBatches, mix: Mapping[str, float]
+) -> dict[str, Any]:
+    """For the manifest: how long was learnt, how large the model is, what it has read."""
+    sizes = count(model)
+    return {
+        "steps": run.step,
+        "tokens": run.tokens,
+        "parameters": sizes.params_total,
+        "parameters_active": sizes.params_active,
+        "mix": {"asked": mix, "reached": batches.reached(run.step)},
+        "epochs": batches.epochs(run.step),
+    }
 
 
 def copy_tokenizer(tokenizer: Artifact, folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from yaongi.cli.main import run
 from yaongi.core.artifact import open_artifact
 from yaongi.core.errors import ArtifactError, DataError
+from yaongi.core.intervals import wilson
 from yaongi.core.seeds import Seed
 from yaongi.data.filters.quality import Quality
 from yaongi.data.quality import SETTINGS, SHAPE, WEIGHTS, QualityModel, shape
@@ -16,7 +17,6 @@ from yaongi.data.train_quality import (
     auc,
     calibration_error,
     train_quality,
-    wilson,
 )
 
 WHO = ["정부는", "학교는", "연구소는", "시민들은", "위원회는", "협회는", "도서관은"]

@@ -6,9 +6,10 @@ import tiny
 from yaongi.core.artifact import open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, ConfigError
+from yaongi.core.intervals import wilson
 from yaongi.evals.report import for_terminal, from_json, markdown, table
 from yaongi.evals.run import EvalConfig, evaluate
-from yaongi.evals.task import Score, ratio_interval, wilson
+from yaongi.evals.task import Score, ratio_interval
 from yaongi.evals.tasks.exact_match import Item, grade
 
 

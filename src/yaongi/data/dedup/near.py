@@ -21,8 +21,9 @@ from pydantic import Field
 
 from yaongi.core.config import Config
 from yaongi.data.dedup.runs import RunWriter, blocks, document_of, place_of
-from yaongi.data.dedup.shingles import SHINGLES, mix, sketch
+from yaongi.data.dedup.shingles import SHINGLES, sketch
 from yaongi.data.filters import PROSE_SYMBOLS, symbol_share
+from yaongi.data.hashing import mix
 
 PLACES = 256
 """Of a sketch; one byte of each is kept, 256 bytes a document."""

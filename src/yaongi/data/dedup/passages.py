@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
 
 from yaongi.data.dedup.runs import Numbers
-from yaongi.data.dedup.shingles import mix
+from yaongi.data.hashing import Sums, mix
 from yaongi.text.normalize import is_nfc, nfc
 
 
@@ -90,24 +89,6 @@ def without(text: str, sentences: Sentences, gone: np.ndarray) -> str:
 
 # --- hashing ---------------------------------------------------------------------------------
 
-_BASE = 0x9E3779B97F4A7C15
-_INVERSE = pow(_BASE, -1, 2**64)
-
 
 def _run_hashes(hashes: Numbers, starts: np.ndarray, ends: np.ndarray) -> Numbers:
-    """Polynomials in _BASE modulo 2^64 whose coefficients are the hashes of the sentences."""
-    up, down = _powers(_BASE, len(hashes)), _powers(_INVERSE, len(hashes))
-    sums = np.append(np.uint64(0), np.cumsum(hashes * up))
-    return mix((sums[ends] - sums[starts]) * down[starts] + (ends - starts).astype(np.uint64))
-
-
-def _powers(base: int, n: int) -> Numbers:
-    """(n,) at least 0, 1, 2, ... as exponents."""
-    return _powers_of_size(base, 1 << max(10, n.bit_length()))[:n]
-
-
-@lru_cache(maxsize=8)
-def _powers_of_size(base: int, n: int) -> Numbers:
-    powers = np.full(n, base, np.uint64)
-    powers[0] = 1
-    return np.cumprod(powers)
+    return mix(Sums(hashes)(starts, ends) + (ends - starts).astype(np.uint64))

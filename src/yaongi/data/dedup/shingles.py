@@ -12,13 +12,11 @@ import re
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 
+from yaongi.data.hashing import ODD, Hashes, mix, scatter
 from yaongi.text.normalize import nfc
-
-Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 def syllables(text: str, n: int = 8) -> Hashes:
@@ -28,7 +26,7 @@ def syllables(text: str, n: int = 8) -> Hashes:
     makes n whole eojeol n-grams differ. A shorter text is one shingle, an empty one has none.
     """
     codes = _codes(_fold(text))
-    return _windows(_mix(codes[_written()[codes]]), n)
+    return _windows(scatter(codes[_written()[codes]]), n)
 
 
 def eojeol(text: str, n: int = 5) -> Hashes:
@@ -40,7 +38,9 @@ def eojeol(text: str, n: int = 5) -> Hashes:
     ends = np.cumsum([len(word) for word in words])
     starts = np.concatenate([[0], ends[:-1]])
     place = np.arange(len(codes)) - np.repeat(starts, np.diff(ends, prepend=0))
-    return _windows(_mix(np.add.reduceat(_mix(codes + _ODD * place.astype(np.uint64)), starts)), n)
+    return _windows(
+        scatter(np.add.reduceat(scatter(codes + _ODD * place.astype(np.uint64)), starts)), n
+    )
 
 
 SHINGLES: dict[str, Callable[[str], Hashes]] = {"syllables": syllables, "eojeol": eojeol}
@@ -82,7 +82,7 @@ def jaccard(a: Hashes, b: Hashes) -> float:
 # --- hashing ---------------------------------------------------------------------------------
 
 _NOT_WRITTEN = re.compile(r"[\W_]+")
-_ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
+_ODD = np.uint64(ODD)
 _QUARTERS = np.arange(4, dtype=np.uint64) << np.uint64(62)
 _FUNCTIONS = _ODD * np.arange(1, 5, dtype=np.uint64)
 
@@ -99,17 +99,6 @@ def _codes(text: str) -> np.ndarray:
 def _written() -> np.ndarray:
     """(1114112,) whether a code point is a letter or digit; the regex takes twice the time."""
     return np.array([chr(code).isalnum() for code in range(sys.maxunicode + 1)])
-
-
-def mix(x: Hashes) -> Hashes:
-    """The finalizer of splitmix64 (Steele, Lea & Flood 2014): every bit depends on every bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _mix(x: np.ndarray) -> Hashes:
-    return mix(x + _ODD)  # mix(0) is 0
 
 
 def _windows(units: Hashes, n: int) -> Hashes:
@@ -135,4 +124,4 @@ def _lenders(places: int) -> np.ndarray:
     """(places, attempts) for every bin the bins it asks in turn, the same for every document."""
     attempts = 128
     asked = np.arange(places * attempts, dtype=np.uint64).reshape(places, attempts)
-    return (_mix(asked) % np.uint64(places)).astype(np.int64)
+    return (scatter(asked) % np.uint64(places)).astype(np.int64)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 from datatrove.data import Document
 from pydantic import BeforeValidator, Field, field_validator
 
+from yaongi.core.artifact import Artifact, Manifest
 from yaongi.core.config import Config, Registry
 from yaongi.core.errors import ConfigError, DataError, did_you_mean
 from yaongi.core.seeds import Seed
@@ -117,6 +118,14 @@ class Source(Config):
             DataError: missing, empty, or outside ``root``.
         """
         return ""
+
+    def as_parent(self, root: Path) -> Artifact:
+        """The source as an ancestor, so ``trace`` ends at it and a changed file is noticed."""
+        config = {**self.as_json(), "fingerprint": self.fingerprint(root)}
+        return Artifact(
+            Path(self.name),
+            Manifest(kind="source", created="", config=config, licences=[self.licence]),
+        )
 
     @field_validator("fields")
     @classmethod

@@ -15,10 +15,11 @@ from pydantic import Field
 
 from yaongi.core.config import data_root
 from yaongi.core.errors import DataError
+from yaongi.core.intervals import wilson
 from yaongi.core.units import Count
 from yaongi.data.recognise import BrokenRow
 from yaongi.data.sources.formats import Opened, reader_of
-from yaongi.evals.task import Score, Subject, Task, chance, majority, wilson
+from yaongi.evals.task import Score, Subject, Task, chance, majority
 from yaongi.infer.generate import generate_greedy
 from yaongi.text.chat import Message, validate
 from yaongi.text.foreign import AnyTokenizer
