@@ -61,7 +61,7 @@ def stripped(folder, texts, cfg=None, *, held=(), shards=1):
     results = []
     for shard in range(shards):
         mine = _part(texts, shard, shards)
-        remover = substring.Remover(folder, cfg, mine.start, mine.stop - 1)
+        remover = substring.Remover(folder, cfg, mine.start, mine.stop)
         results += [remover.remove(i, texts[i]) for i in mine]
     return results
 

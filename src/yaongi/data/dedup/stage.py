@@ -219,7 +219,7 @@ class _Remove(PipelineStep):
         """Write the shard ``rank`` anew; a document that goes as a whole stays as it is."""
         folder = self.table.folder
         first, end = self.table.starts[rank : rank + 2]
-        remover = substring.Remover(self.found, self.cfg, first, end - 1)
+        remover = substring.Remover(self.found, self.cfg, first, end)
         changed: list[tuple[int, int, int, int, bool]] = []
         examples = Examples()
         shard_file(folder, rank).parent.mkdir(parents=True, exist_ok=True)

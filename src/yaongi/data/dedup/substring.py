@@ -103,12 +103,12 @@ class Remover:
     Args:
         folder: of the signatures, after ``find``.
         cfg: as in the signatures.
-        first, last: the (inclusive) range of documents that will come.
+        first, end: the range of documents that will come, as in ``range``; it may be empty.
     """
 
-    def __init__(self, folder: Path, cfg: Substring, first: int = 0, last: int = 2**63) -> None:
+    def __init__(self, folder: Path, cfg: Substring, first: int = 0, end: int = 2**63) -> None:
         self.cfg = cfg
-        self._found = _by_document(folder / "repeated", first, last)
+        self._found = _by_document(folder / "repeated", first, end)
         self._next = next(self._found, None)
 
     def remove(self, document: int, text: str) -> Removed:
@@ -123,8 +123,8 @@ class Remover:
         return _remove(text, np.concatenate(places), self.cfg)
 
 
-def _by_document(folder: Path, first: int, last: int) -> Iterator[tuple[int, Numbers]]:
-    for block in blocks(folder, first, last):
+def _by_document(folder: Path, first: int, end: int) -> Iterator[tuple[int, Numbers]]:
+    for block in blocks(folder, first, end - 1) if first < end else ():
         starts = np.flatnonzero(np.append(True, block.keys[1:] != block.keys[:-1]))
         for keys, places in zip(
             np.split(block.keys, starts[1:]), np.split(block.places, starts[1:]), strict=True

@@ -154,3 +154,11 @@ def test_conversations_alone_are_no_reason_to_search(folder):
     write(folder / "b.jsonl", [{"question": "왜?", "answer": "그냥."}])
     counts = steps(build(folder, dedup=BOTH))
     assert counts["repeated passages"]["documents"] == 2
+
+
+def test_a_source_of_which_nothing_is_left_is_no_obstacle(folder):
+    write(folder / "0.jsonl", ["짧은 글"])
+    long_ones = [{"kind": "shape", "min_chars": 100}]
+    sources = ["0.jsonl", "a.jsonl", "b.jsonl"]
+    with_it = build(folder, "with", dedup=BOTH, filters=long_ones, sources=sources)
+    assert texts(with_it) == texts(build(folder, "without", dedup=BOTH, filters=long_ones))
