@@ -3,6 +3,7 @@
     YAONGI_DATA=... python bench/tokenizer.py regexes   # each of these is one section of
     YAONGI_DATA=... python bench/tokenizer.py shares    # bench/results/tokenizer.json
     YAONGI_DATA=... python bench/tokenizer.py folds
+    YAONGI_DATA=... python bench/tokenizer.py alone
     YAONGI_DATA=... python bench/tokenizer.py memory
     python bench/tokenizer.py tables                    # prints them for docs/results/tokenizer.md
 
@@ -14,13 +15,14 @@ import functools
 import json
 import random
 import resource
+import sysconfig
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizer_sources import FOLDS, KINDS, SOURCES, UNSEEN
+from tokenizer_sources import FOLDS, KINDS, SOURCES, UNSEEN, UNSEEN_PACKAGES
 
 from yaongi.core.artifact import machine
 from yaongi.core.config import data_root
@@ -100,7 +102,22 @@ def train(
 def judged(names: Sequence[str]) -> dict[str, list[str]]:
     """Held-out texts: of ``names``, and what is never trained on."""
     held = {name: texts(f"train/{name}", max_mb=JUDGED_MB) for name in names}
-    return held | {n.split("/")[1]: texts(n, f, JUDGED_MB) for n, f in UNSEEN.items()}
+    held |= {n.split("/")[1]: texts(n, f, JUDGED_MB) for n, f in UNSEEN.items()}
+    return held | {"packages": packages()}
+
+
+@functools.cache
+def packages() -> list[str]:
+    """Modules of installed packages, each package as much of ``JUDGED_MB``."""
+    found: list[str] = []
+    for name in UNSEEN_PACKAGES:
+        left = JUDGED_MB * 1e6 / len(UNSEEN_PACKAGES)
+        for path in sorted(Path(sysconfig.get_paths()["purelib"], name).rglob("*.py")):
+            found.append(nfc(path.read_text("utf-8"))[:MAX_CHARS])
+            left -= len(found[-1].encode())
+            if left <= 0:
+                break
+    return found
 
 
 def run(tag: str, regex: str, fold: str, **how: Any) -> dict[str, Any]:
@@ -177,6 +194,29 @@ def folds(args: argparse.Namespace) -> Any:
     return {"runs": runs, "kinds": by_kind([r["report"] for r in runs])}
 
 
+def alone(args: argparse.Namespace) -> Any:
+    """What a vocabulary reaches that one language has to itself, and one learnt from the very
+    text it is judged by: no shares of these texts can do better."""
+    held = judged(FOLDS["1"])
+    plans = [(("ko",), n) for n in (16_384, 24_576, 32_768, 49_152)]
+    plans += [(("en", "code", "math"), n) for n in (8_192, 16_384, 32_768, 49_152)]
+    rows = {}
+    for domains, size in plans:
+        words: Counter[str] = Counter()
+        for name in (n for d in domains for n in SOURCES[d] if n not in FOLDS["1"]):
+            for _, part in slices(name, args.regex):
+                words.update(part)
+        rows[f"{'+'.join(domains)}, {size:,}"] = words, size
+    rows["the test itself, 32,768"] = (
+        word_counts((t for ts in held.values() for t in ts), args.regex), 32_768)  # fmt: skip
+    found = {}
+    for tag, (words, size) in rows.items():
+        made = learn(words, size, regex=args.regex, allow_smaller=True)
+        found[tag] = by_kind([report(Tokenizer(made.to_str().encode()), held).as_json()])
+        print(tag, found[tag], flush=True)
+    return found
+
+
 def memory(args: argparse.Namespace) -> Any:
     """How many different words a text has, and what so many words take."""
     seen: Counter[str] = Counter()
@@ -232,6 +272,9 @@ def tables(kept: Mapping[str, Any]) -> Iterator[str]:
             yield "|---|--:|--:|--:|--:|"
             for name, d in run["report"]["domains"].items():
                 yield f"| {name} | {' | '.join(cells(d))} |"
+    if "alone" in kept:
+        yield "\n## One language alone\n"
+        yield from kinds_table(kept["alone"]["result"])
     if "memory" in kept:
         yield f"\n{json.dumps(kept['memory']['result'], indent=1)}"
 
@@ -241,7 +284,9 @@ def kinds_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterat
     yield f"| kind | {' | '.join(rows)} |"
     yield f"|---|{'--:|' * len(rows)}"
     for kind in KINDS:
-        yield f"| {kind} | {' | '.join(' · '.join(cells(row[kind])) for row in rows.values())} |"
+        if any(row[kind]["sources"] for row in rows.values()):
+            shown = (" · ".join(cells(row[kind])) for row in rows.values())
+            yield f"| {kind} | {' | '.join(shown)} |"
     yield "\nTokens per syllable · per eojeol · bytes per token · partial UTF-8."
 
 
@@ -252,7 +297,8 @@ def cells(d: Mapping[str, float | None]) -> list[str]:
     return [*shown, f"{d.get('partial_utf8') or 0:.2%}"]
 
 
-SECTIONS = {"regexes": regexes, "shares": shares, "folds": folds, "memory": memory,
+SECTIONS = {"regexes": regexes, "shares": shares, "folds": folds, "alone": alone,
+            "memory": memory,
             "learning": lambda args: learning(args.words)}  # fmt: skip
 
 

@@ -15,11 +15,12 @@ SOURCES = {
         ko_tensorflow_docs ko_debian_docs ko_news_comments_toxic ko_fastapi_docs ko_d2l
         ko_tldr_pages ko_typescript_handbook ko_diffusers_docs ko_news_sentences ko_elixir_school
         ko_hf_course_diffusers ko_cs_interview_jbee ko_prompt_guide chat_ko_songys
-        chat_ko_rmjudge_reference"""),
+        chat_ko_rmjudge_reference pref_ko_rmjudge"""),
     "en": _names("""en_python_docs en_debian_misc_docs en_movie_reviews en_debian_handbook
-        en_tinyshakespeare en_bible_ylt en_wikipedia_demo"""),
+        en_tinyshakespeare en_bible_ylt en_wikipedia_demo pref_en_dpo_demo
+        chat_en_toolcall_demo"""),
     "code": _names("""code_python_stdlib code_thealgorithms_python code_thealgorithms_java
-        code_thealgorithms_c code_thealgorithms_javascript"""),
+        code_thealgorithms_c code_thealgorithms_javascript chat_en_gpteacher_codegen"""),
     "math": _names("math_gsm8k_train math_napkin math_kor_mwp_train"),
 }
 FOLDS = {
@@ -39,6 +40,9 @@ UNSEEN = {  # file -> the column that is text
     "eval/mbpp": "reference",
     "eval/gsm8k_test": "question",
 }
+UNSEEN_PACKAGES = ("gguf", "huggingface_hub", "pydantic", "torch/nn")
+"""Of the installed packages, which constraints.txt pins: the Python that people write today."""
+
 KINDS = {
     "ko prose": _names("""ko_news_sentences ko_president_speeches ko_laws ko_petitions korquad_dev
         korsts_dev"""),
@@ -48,7 +52,7 @@ KINDS = {
     "ko docs": _names("ko_python_docs ko_fastapi_docs ko_react_dev ko_cs_interview_jbee ko_d2l"),
     "en prose": _names("en_wikipedia_demo en_movie_reviews en_tinyshakespeare en_c4_demo"),
     "en technical": _names("en_debian_handbook en_python_docs en_debian_misc_docs"),
-    "python": _names("code_thealgorithms_python code_python_stdlib mbpp"),
+    "python": _names("code_thealgorithms_python code_python_stdlib mbpp packages"),
     "java": ["code_thealgorithms_java"],
     "math": _names("math_napkin math_kor_mwp_train math_gsm8k_train gsm8k_test"),
 }
