@@ -41,11 +41,12 @@ class Boilerplate(Filter):
         """Why a line goes, "" when it stays."""
         if len(line) > _LONGEST or not _phrases().hint(line) or _is_comment(line):
             return ""
-        left, times = _phrases().any.subn(" ", line)
+        found = {match.group() for match in _phrases().any.finditer(line)}
+        left = _phrases().any.sub(" ", line)
         total = _written(line)
         if total - _written(left) < max(1, self.min_cover * total):
             return ""
-        if times < 2 and not _phrases().alone.search(line):  # 좋아요 may be all somebody wrote
+        if len(found) < 2 and not _phrases().alone.search(line):  # 좋아요 좋아요 is a comment
             return ""
         return next(name for name, phrase in _phrases().by_reason.items() if phrase.search(line))
 

@@ -25,8 +25,10 @@ from yaongi.data.filters import (
 )
 
 _SIGNS = re.compile(r"[^\w\s.,:;!?'\"“”‘’·…。、，！？「」『』-]|_")
+_ASCII = re.compile(r"[\x00-\x7f]+")
 _LETTERS_PER_SIGN = 20  # more signs than that are source code, formulas or tables
 _ASCII_FACTOR = 3  # names, titles and commands look like some other language with ASCII letters
+_ACCENTED = 0.05  # of the letters; fewer are a name among ASCII: Maria Skłodowska-Curie
 _JUDGED_CHARS = 200  # of a line; its language shows in the beginning, and the model is slow
 _HANGUL_IS_KOREAN = 0.2  # of the letters; the rest is names and terms
 
@@ -37,7 +39,8 @@ class Language(Filter):
     Args:
         languages: ISO 639-1 codes of what is kept.
         min_score: a line is foreign only when the model is so sure of it.
-        min_letters: a shorter line is not judged and stays; in ASCII, three times as many.
+        min_letters: a shorter line is not judged and stays; three times as many where nearly all
+            letters are ASCII.
         max_foreign: a document with a larger share of letters in foreign lines is dropped; of
             one with less, only the lines.
     """
@@ -76,8 +79,10 @@ class Language(Filter):
             return ""
         if sum(hangul_runs(line)) >= _HANGUL_IS_KOREAN * letters:
             return "ko"
-        if line.isascii() and letters < _ASCII_FACTOR * self.min_letters:
-            return ""
+        if letters < _ASCII_FACTOR * self.min_letters:
+            accented = sum(c.isalpha() for c in _ASCII.sub("", line))
+            if accented < _ACCENTED * letters:
+                return ""
         start = line.strip()[:_JUDGED_CHARS].encode(errors="replace").decode()
         best = _model().detect(start, model="lite", k=1)
         return best[0]["lang"] if best and best[0]["score"] >= self.min_score else ""

@@ -10,24 +10,24 @@ from collections import Counter
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter, symbol_share
+from yaongi.data.filters import Cleaned, Filter, count_letters
 
 _TOP = {2: 0.20, 3: 0.18, 4: 0.16}
 _ANY = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 """n -> largest share of the characters in the commonest, or in any repeated, n-gram."""
 
 
-_CODE_SYMBOLS = 0.12  # prose has half of that, source code twice as much
+_MIN_LETTERS = 0.88  # of the characters; prose has 0.95, source code and worked sums 0.8
 
 
 class Repetition(Filter):
-    """Shares are of characters, spaces left out. Code, tables and formulas are not judged.
+    """Shares are of characters, spaces left out. Code, tables and sums are not judged.
 
     Args:
         max_lines: in lines that stood before in the document.
         max_paragraphs: the same for paragraphs.
-        ngram_scale: factor on Gopher's limits for n-grams. At 1 they drop manuals and worked sums,
-            which repeat by their nature; Korean prose comes nowhere near either limit.
+        ngram_scale: factor on Gopher's limits for n-grams. At 1 they drop twice as many manuals,
+            Bible chapters and songs, which repeat by their nature; raise it for those.
         min_words: a shorter text is not judged: a verse or a list repeats.
     """
 
@@ -39,12 +39,12 @@ class Repetition(Filter):
 
     def clean(self, text: str) -> Cleaned:
         words = text.split()
-        if len(words) < self.min_words or symbol_share(text) > _CODE_SYMBOLS:
-            return Cleaned(text)
-        return Cleaned(text, self._reason(text, words))
-
-    def _reason(self, text: str, words: list[str]) -> str:
         total = sum(map(len, words))
+        if len(words) < self.min_words or count_letters(text) < _MIN_LETTERS * total:
+            return Cleaned(text)
+        return Cleaned(text, self._reason(text, words, total))
+
+    def _reason(self, text: str, words: list[str], total: int) -> str:
         if _repeated_share(text.split("\n"), total) > self.max_lines:
             return "repeated lines"
         if _repeated_share(text.split("\n\n"), total) > self.max_paragraphs:

@@ -53,6 +53,7 @@ def test_bylines_are_cut_off_and_the_sentence_stays(line):
         ("subscribe", "구독과 좋아요, 알림설정까지 부탁드립니다!"),
         ("footer", "상호: 야옹상사 | 대표: 홍길동 | 사업자등록번호: 123-45-67890"),
         ("footer", "통신판매업신고번호 제2020-서울강남-01234호 | 대표전화 02-123-4567"),
+        ("footer", "사업자등록번호 123-45-67890"),
         ("footer", "이용약관 | 개인정보처리방침 | 청소년보호정책 | 고객센터"),
         ("footer", "등록번호: 서울 아01234 | 등록일자: 2010년 3월 2일 | 발행인·편집인: 홍길동"),
         ("cookies", "이 사이트는 쿠키를 사용합니다. 쿠키 설정 | 모두 동의"),
@@ -89,6 +90,9 @@ def test_lines_of_nothing_but_known_phrases_go(reason, line):
         "# Copyright 2021 The TensorFlow Authors.",
         "Copyright (C) 2006 Free Software Foundation, Inc.",
         "이메일 주소: 개인 데이터",
+        "목록 보기",
+        "사업자등록번호",
+        "좋아요엄청 좋아요짱짱",
         "- 더 보기 좋은 떡이 먹기도 좋다",
     ],
 )

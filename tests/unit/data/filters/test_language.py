@@ -32,13 +32,20 @@ def test_wanted_languages_and_code_stay(text):
         "O, do not swear, my lord of Buckingham.",
         r"\forall y (y \in Y \iff y \in X \land \phi(y)).",
         "!pip install google-search-results",
+        "Copyright © 2019 - 2023 Holger Levsen",
+        "name: 'Homenaje a la Neurocirugía',",
+        'alt="Maria Skłodowska-Curie"',
+        "Michael Natterer, Elle Stone, Ell…",
     ],
 )
 def test_lines_that_only_look_foreign_stay(line):
     assert clean(f"{KO}\n{line}\n{KO}").text == f"{KO}\n{line}\n{KO}"
 
 
-@pytest.mark.parametrize("text", [JA, ZH, FR])
+@pytest.mark.parametrize(
+    "text",
+    [JA, ZH, FR],
+)
 def test_documents_in_other_languages_are_dropped(text):
     assert clean(text).drop == "other language"
     assert not clean(text, languages=("ko", "ja", "zh", "fr")).drop

@@ -44,6 +44,13 @@ def test_code_repeats_by_its_nature():
     assert not drop("assert add(1, 2) == 3; assert add(2, 1) == 3\n" * 40)
 
 
+def test_worked_sums_repeat_by_their_nature():
+    steps = "Then find how thick the blanket will be after {} foldings: {} inches * 2 = {} inches"
+    sums = "\n".join(steps.format(n, 3 * 2**n, 6 * 2**n) for n in range(1, 9))
+    assert not drop(sums)
+    assert drop("".join(c for c in sums if not c.isdigit()))  # it is the numbers that save it
+
+
 def test_once_is_no_repetition():
     assert not drop(" ".join(f"낱말{i}" for i in range(60)))
 
