@@ -1,7 +1,7 @@
 """What decontamination finds in real text, how much of what is planted, and how fast.
 
     YAONGI_DATA=... python bench/decontaminate.py                  # all of it
-    YAONGI_DATA=... python bench/decontaminate.py --samples FILE   # and drops to read
+    YAONGI_DATA=... python bench/decontaminate.py --samples DIR    # and rows to read
 
 ``eval/`` is looked for in ``train/``. Planted are items of every set, with other spaces, other
 punctuation and some capitals, in documents that are kept without them.
@@ -24,6 +24,10 @@ from yaongi.data.letters import Page
 from yaongi.data.sources.formats import Opened, read_jsonl
 
 ROOT = Path(__file__).parents[1]
+EACH = 50
+"""Rows to read of each kind."""
+LAX = Limits(words=8, letters=12, overlap=0.0, exact=24)
+"""What else of an evaluation set may stand in a row that is kept."""
 
 
 def documents(path: Path, share: float, draw: random.Random) -> Iterator[str]:
@@ -65,6 +69,41 @@ def planted(
     return found
 
 
+class Reservoir:
+    """``EACH`` random rows of a stream (Vitter 1985, algorithm R)."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw, self.seen = draw, 0
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Maybe keep a row."""
+        self.seen += 1
+        if len(self.rows) < EACH:
+            self.rows.append(row)
+        elif (at := self.draw.randrange(self.seen)) < EACH:
+            self.rows[at] = row
+
+
+def write_samples(
+    folder: Path,
+    dropped: list[dict[str, Any]],
+    kept: list[dict[str, Any]],
+    rows: list[tuple[str, int, Any]],
+) -> None:
+    """Each with the item found in it, in a kept one by much laxer limits."""
+    items = {f"{name}:{number}": row for name, number, row in rows}
+    lax = Contamination(rows, LAX)
+    for row in kept:
+        if match := lax.find(row["text"]):
+            row.update(match._asdict())
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, found in (("dropped", dropped), ("kept", kept)):
+        lines = [{**row, "item": list(strings(items.get(row.get("where"))))} for row in found]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (folder / f"decontaminate.{name}.jsonl").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,7 +113,7 @@ def main() -> None:
     parser.add_argument("--letters", type=int, default=Limits().letters)
     parser.add_argument("--plant", type=int, default=50, help="items of each set")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=Path, help="file for 50 drops to read")
+    parser.add_argument("--samples", type=Path, help="folder for rows to read")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/decontamination.json")
     args = parser.parse_args()
     root, draw = data_root(), random.Random(args.seed)
@@ -86,6 +125,7 @@ def main() -> None:
     drops: list[dict[str, Any]] = []
     counts: dict[str, Counter[str]] = {}
     hosts: list[str] = []
+    kept = Reservoir(random.Random(f"{args.seed} kept"))
     number, megabytes, seconds = 0, 0.0, 0.0
     for path in sorted((root / "train").glob(f"{args.sources}.jsonl.zst")):
         source = path.name.removesuffix(".jsonl.zst")
@@ -95,6 +135,7 @@ def main() -> None:
             seconds += time.process_time() - start
             number, megabytes = number + 1, megabytes + len(text.encode(errors="replace")) / 1e6
             if match is None:
+                kept.add({"source": source, "text": text})
                 if 200 < len(text) < 5000 and len(hosts) < 300 and draw.random() < 0.05:
                     hosts.append(text)
                 continue
@@ -102,6 +143,9 @@ def main() -> None:
             counts.setdefault(source, Counter())[f"{match.where.partition(':')[0]} {kind}"] += 1
             drops.append({"source": source, **match._asdict(), "text": text})
         print(source, dict(counts.get(source, {})), flush=True)
+    if args.samples:
+        chosen = random.Random(args.seed).sample(drops, min(EACH, len(drops)))
+        write_samples(args.samples, chosen, kept.rows, rows)
     result = {
         "limits": limits._asdict(),
         "index": {"texts": len(index), "n_grams": index.n_grams, "bytes": index.bytes,
@@ -114,10 +158,6 @@ def main() -> None:
     }  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    if args.samples:
-        chosen = random.Random(args.seed).sample(drops, min(50, len(drops)))
-        lines = (json.dumps(drop, ensure_ascii=False) + "\n" for drop in chosen)
-        args.samples.write_text("".join(lines), encoding="utf-8")
     print(json.dumps({**result, "dropped": sum(map(Counter.total, counts.values()))}))
 
 

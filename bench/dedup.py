@@ -51,6 +51,8 @@ from yaongi.data.sources.files import FilesSource
 
 ROOT = Path(__file__).parents[1]
 LIMITS = np.arange(0.4, 1.0, 0.05).round(2).tolist()
+EACH = 50
+"""Documents to read of each kind."""
 
 
 def read_all(max_mb: float, seed: int) -> dict[str, list[str]]:
@@ -233,15 +235,24 @@ def dropped(by_source: dict[str, list[str]], samples: Path | None, seed: int) ->
         for i in np.flatnonzero(original >= 0).tolist():
             gone[i] = True
             note(i, "near", _size(texts[i]))
-            rows["near"].append({"source": sources[i], "a": texts[original[i]], "b": texts[i]})
+            rows["near.dropped"].append(
+                {"source": sources[i], "a": texts[original[i]], "b": texts[i]}
+            )
+        if samples:
+            rows["near.kept"] = _near_kept(Path(folder), texts, sources, gone, seed)
+    cut = np.zeros(len(texts), bool)
     with tempfile.TemporaryDirectory() as folder:
-        for i, removed in _passages(Path(folder), texts, gone):
+        for i, removed in _passages(Path(folder), texts, gone, substring.Substring()):
+            cut[i] = True
             note(i, "substring", _size(texts[i]) - _size(removed.cleaned.text))
             counts[sources[i]]["substring drops"] += bool(removed.cleaned.drop)
             spans = [texts[i][a:b] for a, b in removed.gone]
             what = {"source": sources[i], "owner": sources[removed.owner], "gone": spans}
-            rows["substring"].append({**what, "text": texts[i], "drop": removed.cleaned.drop})
+            rows["substring.dropped"].append(
+                {**what, "text": texts[i], "drop": removed.cleaned.drop}
+            )
     if samples:
+        rows["substring.kept"] = _whole(texts, sources, gone, cut, seed)
         _write(rows, samples, seed)
     return {source: dict(found) for source, found in counts.items()}
 
@@ -257,10 +268,42 @@ def _near(folder: Path, texts: list[str], gone: np.ndarray, cfg: near.Near) -> n
     return near.find(folder, cfg, len(texts))
 
 
+def _near_kept(
+    folder: Path, texts: list[str], sources: list[str], gone: np.ndarray, seed: int
+) -> list[dict[str, Any]]:
+    """Random documents that stay, each with the one most like it that stays too."""
+    sketches = np.fromfile(folder / "sketches.u8", np.uint8).reshape(-1, near.PLACES)
+    judged = np.flatnonzero(~gone[: len(sketches)] & sketches.any(axis=1))
+    found = []
+    for i in random.Random(seed).sample(judged.tolist(), EACH):
+        equal = (sketches[judged] == sketches[i]).mean(axis=1)
+        equal[judged == i] = 0
+        other = int(judged[np.argmax(equal)])
+        a, b = (SHINGLES["syllables"](texts[j]) for j in (other, i))
+        what = {"similarity": round(jaccard(a, b), 3), "source": sources[i]}
+        found.append({**what, "a": texts[other], "b": texts[i]})
+    return found
+
+
+def _whole(
+    texts: list[str], sources: list[str], gone: np.ndarray, cut: np.ndarray, seed: int
+) -> list[dict[str, Any]]:
+    """Random documents nothing was taken from, each with what a third of the limit would take."""
+    cfg = substring.Substring(min_bytes=substring.Substring().min_bytes // 3)
+    drawn = random.Random(seed).sample(np.flatnonzero(~gone & ~cut).tolist(), EACH)
+    with tempfile.TemporaryDirectory() as folder:
+        shorter = dict(_passages(Path(folder), texts, gone, cfg))
+    rows = []
+    for i in drawn:
+        spans = [texts[i][a:b] for a, b in shorter[i].gone] if i in shorter else []
+        owner = sources[shorter[i].owner] if spans else ""
+        rows.append({"source": sources[i], "owner": owner, "shorter": spans, "text": texts[i]})
+    return rows
+
+
 def _passages(
-    folder: Path, texts: list[str], gone: np.ndarray
+    folder: Path, texts: list[str], gone: np.ndarray, cfg: substring.Substring
 ) -> Iterable[tuple[int, substring.Removed]]:
-    cfg = substring.Substring()
     with substring.Signer(folder, cfg) as signer:
         for i in np.flatnonzero(~gone).tolist():
             signer.add(i, texts[i])

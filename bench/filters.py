@@ -4,7 +4,8 @@
     YAONGI_DATA=... python bench/filters.py --samples DIR     # and texts to read, outside the clone
 
 Every step sees every document as the steps before it left it, also one that an earlier step
-would have dropped, so that the counts of a step do not depend on the others' limits.
+would have dropped, so that the counts of a step do not depend on the others' limits. Steps that
+pass conversations by in a build pass them by here.
 """
 
 import argparse
@@ -12,13 +13,17 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from yaongi.core.config import data_root
 from yaongi.core.errors import DataError
-from yaongi.data.filters import FILTERS, Cleaned, Filter
+from yaongi.data.filters import FILTERS, Cleaned, Conversations, Filter
+from yaongi.data.filters.html import _TAG
 from yaongi.data.filters.shape import Shape
+from yaongi.data.filters.spam import _words
+from yaongi.data.recognise import TEXT
 from yaongi.data.sources import Reading
 from yaongi.data.sources.files import FilesSource
 
@@ -28,19 +33,22 @@ STEPS: dict[str, Filter] = {
     kind: FILTERS.lookup(kind)(kind=kind) for kind in FILTERS.builtin if kind not in NEED_FILES
 }
 STEPS["shape, Korean only"] = Shape(min_hangul=0.25)
+SUSPECT: dict[str, Callable[[str], object]] = {"html": _TAG.search, "spam": _words().hint}
+"""What a step looks for and mostly keeps: random documents hardly ever hold it."""
 
 
-def texts(path: Path, max_mb: float, seed: int) -> list[str]:
-    """Documents of a file in random order, up to ``max_mb``."""
+def texts(path: Path, max_mb: float, seed: int) -> list[tuple[str, str]]:
+    """(text, form) of a file's documents in random order, up to ``max_mb``."""
     source = FilesSource(path=str(path))
     try:
-        found = [document.text for document in source.read(Reading(path.parent))]
+        read = source.read(Reading(path.parent))
+        found = [(document.text, document.metadata["form"]) for document in read]
     except DataError:  # rows that are no documents, such as prompts without answers
         return []
     random.Random(f"{seed} {path.name}").shuffle(found)
     size, taken = 0.0, []
-    for text in found:
-        taken.append(text)
+    for text, form in found:
+        taken.append((text, form))
         size += len(text.encode()) / 1e6
         if size >= max_mb:
             break
@@ -92,7 +100,10 @@ class Samples:
         if step == "profanity":
             what = "tagged" if result.tags["profanity"] else "kept"
         row = {"source": source, "why": result.drop or str(dict(result.changed))}
-        self.found[f"{step}.{what}"].append({**row, "before": before, "after": result.text})
+        row |= {"before": before, "after": result.text}
+        self.found[f"{step}.{what}"].append(row)
+        if what == "kept" and step in SUSPECT and SUSPECT[step](before):
+            self.found[f"{step}.suspect"].append(row)
 
     def write(self, folder: Path, seed: int, each: int = 50) -> None:
         """``each`` of every kind, at random."""
@@ -118,8 +129,10 @@ def main() -> None:
     for path in sorted((data_root() / "train").glob(f"{args.sources}.jsonl.zst")):
         source = path.name.removesuffix(".jsonl.zst")
         measured = {kind: Measured() for kind in STEPS}
-        for text in texts(path, args.max_mb, args.seed):
+        for text, form in texts(path, args.max_mb, args.seed):
             for kind, step in STEPS.items():
+                if form != TEXT and step.conversations is Conversations.PASS:
+                    continue
                 result = measured[kind].clean(step, text)
                 if args.samples:
                     samples.add(kind, source, text, result)

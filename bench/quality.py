@@ -1,6 +1,7 @@
 """What a quality model separates: scores by source, of sources it learnt from and of others.
 
-    YAONGI_DATA=... python bench/quality.py            # bench/results/quality.json
+    YAONGI_DATA=... python bench/quality.py                     # bench/results/quality.json
+    YAONGI_DATA=... python bench/quality.py --samples DIR       # and texts to read
 
 It learns edited Korean prose and manuals against comments and a chat model that repeats itself,
 with ``--spoilt`` also against the good texts with their words shuffled or run together. The
@@ -28,6 +29,9 @@ from yaongi.data.train_quality import QualityConfig, auc, train_quality
 ROOT = Path(__file__).parents[1]
 GOOD = ["ko_president_speeches", "ko_news_sentences", "ko_python_docs", "ko_d2l", "ko_laws"]
 BAD = ["ko_news_comments_toxic", "chat_ko_kochatgpt_multiturn"]
+EACH = 50
+"""Texts to read of each kind."""
+HALF = 0.5
 SPOILT = ["words shuffled", "no spaces"]
 UNSEEN = {
     "ko_react_dev": True,
@@ -71,9 +75,23 @@ def damaged(found: list[str]) -> dict[str, list[str]]:
     }
 
 
+def write_samples(folder: Path, scored: list[dict[str, Any]], seed: int) -> None:
+    """``EACH`` texts of the unseen sources that a limit of a half drops, and keeps.
+
+    Without conversations, which the step passes by.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, low in (("dropped", True), ("kept", False)):
+        found = [row for row in scored if (row["score"] < HALF) == low]
+        found = [row for row in found if not row["source"].startswith("chat_")]
+        drawn = random.Random(f"{seed} {name}").sample(found, min(EACH, len(found)))
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in drawn)
+        (folder / f"quality.{name}.jsonl").write_text(text, encoding="utf-8")
+
+
 def above_half(model: QualityModel, found: list[str]) -> float:
     """The share of texts with a score over a half."""
-    return round(float(np.mean([model.score(text) > 0.5 for text in found])), 3)
+    return round(float(np.mean([model.score(text) > HALF for text in found])), 3)
 
 
 def main() -> None:
@@ -82,6 +100,7 @@ def main() -> None:
     parser.add_argument("--docs", type=int, default=1000, help="of each source, at most")
     parser.add_argument("--spoilt", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=Path, help="folder for texts to read")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/quality.json")
     args = parser.parse_args()
     root = data_root()
@@ -100,7 +119,7 @@ def main() -> None:
         cfg = QualityConfig(root=str(root), good=paths(GOOD), bad=bad, max_docs=args.docs)
         made = train_quality(cfg, Path(folder) / "model", Seed(args.seed))
         model = QualityModel.load(made.path)
-    unseen, labels, scores = {}, [], []
+    unseen, labels, scores, scored = {}, [], [], []
     megabytes = seconds = 0.0
     for name, good in UNSEEN.items():
         found = texts(root, name, args.docs)
@@ -113,10 +132,14 @@ def main() -> None:
             "edited": good,
             "documents": len(found),
             "score_10_50_90": [round(float(x), 3) for x in (low, middle, high)],
-            "above_half": round(float(np.mean(np.asarray(of_source) > 0.5)), 3),
+            "above_half": round(float(np.mean(np.asarray(of_source) > HALF)), 3),
         }
         labels += [good] * len(found)
         scores += of_source
+        scored += [
+            {"source": name, "score": round(score, 3), "text": text}
+            for score, text in zip(of_source, found, strict=True)
+        ]
         print(name, unseen[name], flush=True)
     clean = [text for name in ("ko_react_dev", "ko_fastapi_docs") for text in texts(root, name, 50)]
     spoilt = {how: above_half(model, found) for how, found in damaged(clean).items()}
@@ -136,6 +159,8 @@ def main() -> None:
         "mb_per_s": round(megabytes / seconds, 2),
         "seed": args.seed,
     }
+    if args.samples:
+        write_samples(args.samples, scored, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(
