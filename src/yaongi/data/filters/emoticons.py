@@ -17,7 +17,7 @@ from yaongi.data.filters import Cleaned, Conversations, Filter
 
 
 class Emoticons(Filter):
-    """Never drops a document.
+    """Never drops a document. A line of signs alone, which underlines a heading, stays.
 
     Args:
         keep: so many of the same are left.
@@ -28,8 +28,18 @@ class Emoticons(Filter):
     keep: int = Field(default=2, ge=1)
 
     def clean(self, text: str) -> Cleaned:
-        squashed, runs = _runs(self.keep).subn(lambda run: run[1] * self.keep, text)
-        return Cleaned(squashed, changed=Counter({"runs": runs} if runs else {}))
+        pattern, runs = _runs(self.keep), 0
+        if not pattern.search(text):
+            return Cleaned(text)
+        lines = text.split("\n")
+        for i, line in enumerate(lines):
+            if _LETTER.search(line):
+                lines[i], times = pattern.subn(lambda run: run[1] * self.keep, line)
+                runs += times
+        return Cleaned("\n".join(lines), changed=Counter({"runs": runs} if runs else {}))
+
+
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 @cache
