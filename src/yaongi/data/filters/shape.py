@@ -21,7 +21,8 @@ class Shape(Filter):
     Args:
         min_chars: shorter documents are dropped; spaces are not counted.
         max_chars: longer ones too.
-        max_symbols: share of characters that are neither letters, digits nor spaces.
+        max_symbols: share of characters that are neither letters, digits nor spaces; of source
+            code and tutorials full of it, up to 0.45.
         min_hangul: share of letters that are Hangul; 0 admits other languages and code.
         max_unspaced: share of Hangul in stretches of 13 syllables or more without a space.
         max_spread: share of Hangul that stands syllable by syllable.
@@ -30,7 +31,7 @@ class Shape(Filter):
     kind: str = "shape"
     min_chars: Count = Field(default=30, ge=0)
     max_chars: Count = Field(default=1_000_000, ge=1)
-    max_symbols: float = Field(default=0.4, ge=0.0, le=1.0)
+    max_symbols: float = Field(default=0.5, ge=0.0, le=1.0)
     min_hangul: float = Field(default=0.0, ge=0.0, le=1.0)
     max_unspaced: float = Field(default=0.3, ge=0.0, le=1.0)
     max_spread: float = Field(default=0.6, ge=0.0, le=1.0)

@@ -16,7 +16,10 @@ LAW = (
 EN = "a long enough sentence in English, nothing odd about its shape."
 
 
-@pytest.mark.parametrize("text", [KO, CODE, LAW, EN])
+DENSE = "bool valid(char *s) { for (int i = 0; s[i]; i++) { if (s[i] == '(') n++; } return !n; }"
+
+
+@pytest.mark.parametrize("text", [KO, CODE, LAW, EN, DENSE])
 def test_text_and_code_stay(text):
     assert not Shape().clean(text).drop
 
