@@ -99,7 +99,7 @@ def write_samples(
             row.update(match._asdict())
     folder.mkdir(parents=True, exist_ok=True)
     for name, found in (("dropped", dropped), ("kept", kept)):
-        lines = [{**row, "item": list(strings(items.get(row.get("where"))))} for row in found]
+        lines = [{**row, "item": list(strings(items.get(row.get("where", ""))))} for row in found]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (folder / f"decontaminate.{name}.jsonl").write_text(text, encoding="utf-8")
 
