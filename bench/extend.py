@@ -63,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=300, help="of token distillation")
     args = parser.parse_args(argv)
     corpus = open_artifact(args.work / "corpus", "corpus")
-    found: dict[str, Any] = {"commit": git_commit(), "machine": machine(), "settings": vars(args)}
+    found: dict[str, Any] = {
+        "commit": git_commit(),
+        "machine": machine(),
+        "settings": {k: v for k, v in vars(args).items() if k not in ("work", "out")},
+    }
     if args.add:
         found["syllables"] = syllables(args.work / "tokenizer", corpus, args.add, args.sample_bytes)
     found["inits"] = [inits(args, corpus, seed) for seed in args.seeds]
@@ -71,7 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         name: statistics.fmean(run["bpb"][name] for run in found["inits"])
         for name in (found["inits"][0]["bpb"] if args.seeds else [])
     }
-    found["settings"] = {k: str(v) for k, v in found["settings"].items()}
     write_json(args.out, found)
     print(json.dumps({k: found[k] for k in ("syllables", "mean") if k in found}, indent=1))
     return 0
