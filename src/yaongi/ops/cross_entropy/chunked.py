@@ -56,13 +56,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if h.dtype == torch.float16:
                     g = p.mul_(k / z * FP16_GAIN).to(h.dtype)
                     torch.mm(g, w, out=grad_hidden[part])
-                    _accumulate(grad_weight, g.mT, h / FP16_GAIN)
+                    accumulate(grad_weight, g.mT, h / FP16_GAIN)
                     continue
                 # the gradient's 1/z and weight go to the narrow factors of both products
                 scale = (k / z).to(h.dtype)
                 g = p.to(h.dtype)
                 torch.mul(torch.mm(g, w), scale, out=grad_hidden[part])
-                _accumulate(grad_weight, g.mT, h * scale)
+                accumulate(grad_weight, g.mT, h * scale)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return torch.stack(losses).sum() if losses else grad_weight.new_zeros(())
 
@@ -83,7 +83,7 @@ def chunk_tokens(device_type: str, tokens: int, vocab_size: int) -> int:
     return min(max(1, tokens), max(MIN_TOKENS, elements // vocab_size))
 
 
-def _accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:
+def accumulate(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left @ right, in float32 whatever the factors are."""
     if left.dtype == torch.float32:
         total.addmm_(left, right)
