@@ -33,12 +33,17 @@ class NumpyBatch(Protocol):
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Some rows of a batch on the device: ids, targets, weights, doc_ids, each (B,T)."""
+    """Some rows of a batch on the device: ids, targets, weights, doc_ids, each (B,T).
+
+    Attributes:
+        extra: what else the batch has for each row, in its attribute of that name; (B,...).
+    """
 
     ids: Tensor
     targets: Tensor
     weights: Tensor
     doc_ids: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ def to_device(batch: NumpyBatch, start: int, stop: int, device: torch.device) ->
             device, non_blocking=True
         )
 
+    extra: Mapping[str, np.ndarray] = getattr(batch, "extra", {})
     return MicroBatch(
-        move(batch.ids), move(batch.targets), move(batch.weights), move(batch.doc_ids)
+        move(batch.ids),
+        move(batch.targets),
+        move(batch.weights),
+        move(batch.doc_ids),
+        {name: move(array) for name, array in extra.items()},
     )

@@ -41,10 +41,13 @@ def _model(value: Any) -> Any:
     return preset_settings(str(value["preset"]), **changes)
 
 
+ModelChoice = Annotated[LMConfig, BeforeValidator(_model)]
+
+
 class PretrainConfig(TrainConfig):
     """Settings of pretraining: those of every training, and the model's shape."""
 
-    model: Annotated[LMConfig, BeforeValidator(_model)]
+    model: ModelChoice
 
     @model_validator(mode="after")
     def _has_a_budget(self) -> PretrainConfig:
