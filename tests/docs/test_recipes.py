@@ -19,7 +19,9 @@ FROM_NOTHING = [path for path in RECIPES if read_recipe(path).pretrain is not No
 def test_the_recipe_is_accepted(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.name == path.stem
-    if recipe.continual is None:
+    if recipe.distill is not None:
+        assert recipe.distill.teacher or recipe.pretrain
+    elif recipe.continual is None:
         assert recipe.pretraining.model.vocab_size >= recipe.tokenizer.vocab_size
     else:
         assert recipe.continual.model and recipe.continual.train.replay
@@ -80,6 +82,7 @@ def test_recipes_are_found() -> None:
         "3090-64m",
         "t4-hybrid",
         "dapt-laws",
+        "distill-small",
     }
 
 

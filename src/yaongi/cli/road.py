@@ -16,12 +16,14 @@ from pydantic import Field, model_validator
 
 import yaongi
 from yaongi.cli.console import Report, stage
+from yaongi.cli.distilling import Asking, Distilling, Taught
 from yaongi.cli.start import Continuing, Start
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config, load_recipe, parse
 from yaongi.core.errors import ConfigError, TokenizerError
 from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
+from yaongi.data.answers import ask
 from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts
 from yaongi.data.mix import DEFAULT_MIX, check_mix
 from yaongi.data.shards import ShardsConfig, build_shards
@@ -36,8 +38,11 @@ from yaongi.train.forgetting import check_replay
 from yaongi.train.loop import Step
 from yaongi.train.pretrain import PretrainConfig, pretrain
 from yaongi.train.run import BUDGETS, Probes, TrainConfig
+from yaongi.tune.distill import check_models, distill
 from yaongi.tune.sft import SFTConfig, sft
 
+_SHARED = ("corpus", "tokenizer", "shards", "chat-corpus", "chat-shards", "distill-corpus",
+           "distill-shards", "prompts", "answers", "answers-corpus")  # fmt: skip
 PROBE_TOKENS = 50_000  # held-out tokens per domain at each evaluation during training
 
 
@@ -52,7 +57,8 @@ class Recipe(Config):
     """A whole road: what to read, which model to make, how to judge it.
 
     A model is made from nothing (``pretrain``) or from another one (``continual``), which then
-    brings its tokenizer along.
+    brings its tokenizer along; or it learns from a teacher (``distill``), either from the one made
+    before or from another, which brings its tokenizer along as well.
 
     Attributes:
         name: the folder below ``runs/`` unless ``--out`` says otherwise.
@@ -70,11 +76,15 @@ class Recipe(Config):
     pretrain: PretrainConfig | None = None
     continual: Continuing | None = None
     sft: Tuning | None = None
+    distill: Distilling | None = None
+    ask: Asking | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
     def _one_training(self) -> Recipe:
-        if (self.pretrain is None) == (self.continual is None):
+        taught = self.distill is not None and self.distill.teacher is not None
+        given = (self.pretrain is not None) + (self.continual is not None)
+        if given != 1 and not (taught and given == 0):
             raise ConfigError(
                 "a recipe has one of the sections pretrain (a model from nothing) and continual "
                 "(from another model)"
@@ -136,7 +146,7 @@ class Road:
 
     def folder(self, name: str) -> Path:
         """Where the result of the stage ``name`` goes."""
-        shared = name in ("corpus", "tokenizer", "shards", "chat-corpus", "chat-shards")
+        shared = name in _SHARED
         return self.at.get(name) or (
             self.out / name if shared else self.out / self.recipe.model_name / name
         )
@@ -158,6 +168,8 @@ class Road:
         """A vocabulary learnt from the corpus in the proportions of a mix, or the model's."""
         if self.recipe.continual is not None:
             return self.start.tokenizer
+        if self._has_a_teacher:
+            return self.taught.tokenizer
         cfg, corpus = self.recipe.tokenizer, self.corpus
         with stage(_("tokenizer")) as report:
             texts = sample_texts(corpus, cfg.mix or self.recipe.mix, cfg.sample_bytes)
@@ -169,10 +181,9 @@ class Road:
     def shards(self) -> Artifact:
         """The corpus as tokens."""
         inputs = self.corpus, self.tokenizer
+        name = "distill-shards" if self._has_a_teacher else "shards"
         with stage(_("shards")) as report:
-            return build_shards(
-                self.recipe.shards, *inputs, self.folder("shards"), on_progress=report
-            )
+            return build_shards(self.recipe.shards, *inputs, self.folder(name), on_progress=report)
 
     @functools.cached_property
     def base(self) -> Artifact:
@@ -249,8 +260,77 @@ class Road:
             )
 
     @property
+    def _has_a_teacher(self) -> bool:
+        """Whether a teacher is named, so that its tokenizer is the road's."""
+        return self.recipe.distill is not None and self.recipe.distill.teacher is not None
+
+    @functools.cached_property
+    def taught(self) -> Taught:
+        """Who teaches and who learns."""
+        cfg = self.recipe.distill
+        if cfg is None:
+            raise ConfigError("The recipe '{name}' has no section distill.", name=self.recipe.name)
+        own = cfg.data is not None and self.recipe.sft is not None
+        return Taught(cfg, lambda: self.sft if own else self.base)
+
+    @functools.cached_property
+    def distill(self) -> Artifact:
+        """The student of a teacher."""
+        taught = self.taught
+        teacher, student, cfg = taught.teacher, taught.student, taught.cfg.train
+        check_models(cfg, teacher, student)  # what does not fit shows before any work
+        shards = self.shards if taught.cfg.data is None else self._talk(taught.cfg.data)
+        with stage(_("distillation")) as report:
+            return distill(
+                cfg,
+                teacher,
+                shards,
+                self.folder("distill"),
+                student=student,
+                mix=self.recipe.mix if taught.cfg.data is None else None,
+                seed=self.recipe.seed,
+                probes=_probes(cfg, shards),
+                on_step=_watch(report),
+            )
+
+    def _talk(self, data: CorpusConfig) -> Artifact:
+        """The conversations of distillation as tokens."""
+        with stage(_("conversations")) as report:
+            corpus = build_corpus(
+                data, self.folder("distill-corpus"), self.seed.split("chat"), on_progress=report
+            )
+            return build_shards(
+                self.recipe.shards,
+                corpus,
+                self.taught.tokenizer,
+                self.folder("distill-shards"),
+                on_progress=report,
+            )
+
+    @functools.cached_property
+    def answers(self) -> Artifact:
+        """What a teacher behind an address says, as a corpus of conversations."""
+        cfg = self.recipe.ask
+        if cfg is None:
+            raise ConfigError("The recipe '{name}' has no section ask.", name=self.recipe.name)
+        with stage(_("prompts")) as report:
+            prompts = build_corpus(
+                cfg.prompts, self.folder("prompts"), self.seed.split("ask"), on_progress=report
+            )
+        with stage(_("answers")) as report:
+            found = ask(cfg.asking, prompts, self.folder("answers"), on_progress=report)
+            return build_corpus(
+                cfg.corpus(found),
+                self.folder("answers-corpus"),
+                self.seed.split("answers"),
+                on_progress=report,
+            )
+
+    @property
     def model(self) -> Artifact:
         """The last model of the road."""
+        if self.recipe.distill is not None:
+            return self.distill
         return self.base if self.recipe.sft is None else self.sft
 
     @functools.cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,23 @@ def data() -> None:
 def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Make the corpus."""
     _summary(_road(recipe, overrides, "corpus", out).corpus, as_json)
+
+
+@data.command(
+    "ask",
+    help=_(
+        "Ask a teacher behind an OpenAI-compatible address the prompts of a recipe's section ask, "
+        "and write its answers as a corpus of conversations. What was answered is not asked again."
+    ),
+    epilog=_("Example: yaongi data ask my-prompts.yaml ask.teacher.url=http://127.0.0.1:8000/v1"),
+)
+@recipe_argument
+@overrides_argument
+@out_option
+@json_option
+def data_ask(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Make the corpus of answers."""
+    _summary(_road(recipe, overrides, "answers-corpus", out).answers, as_json)
 
 
 data.add_command(data_quality.command, "quality")
@@ -161,6 +179,38 @@ def sft(
         road.base = base
         road.tokenizer = tokenizer_of(base)
     _summary(road.sft, as_json)
+
+
+@click.command(
+    help=_(
+        "Train a student on a recipe's text, or its conversations, and on what a teacher with the "
+        "same tokenizer expects: the recipe's own model, or the one given."
+    ),
+    epilog=_(
+        "Example: yaongi distill recipes/distill-5m.yaml --teacher runs/korean-small/26m/base"
+    ),
+)
+@recipe_argument
+@overrides_argument
+@click.option("--teacher", type=click.Path(path_type=Path), help=_("The model that teaches."))
+@click.option("--model", type=click.Path(path_type=Path),
+              help=_("A student that has learnt already."))  # fmt: skip
+@out_option
+@json_option
+def distill(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    teacher: Path | None,
+    model: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Make the student."""
+    given = {"teacher": teacher, "student": model}
+    named = [f"distill.{k}={json.dumps(str(v))}" for k, v in given.items() if v is not None]
+    if model is not None:
+        named.append("distill.train.model=null")
+    _summary(_road(recipe, (*overrides, *named), "distill", out).distill, as_json)
 
 
 def _road(recipe: Path, overrides: tuple[str, ...], name: str, out: Path | None) -> Road:

@@ -116,6 +116,12 @@ class WorkerError(YaongiError):
     slug = "worker"
 
 
+class EndpointError(YaongiError):
+    """A model behind an address does not answer as it should; what it answered is kept."""
+
+    slug = "endpoint"
+
+
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like ``name``, or None when nothing is close."""
     found = difflib.get_close_matches(name, [str(o) for o in options], n=1, cutoff=0.5)

@@ -171,7 +171,8 @@ def distill(
     made: dict[str, Any] = {"config": config, "parents": parents, "seed": seed}
     if found := existing(out, kind, **made):
         return found
-    tokenizer = check_inputs(cfg, teacher, shards, student)
+    tokenizer = check_models(cfg, teacher, student)
+    check_tokenizer(student or teacher, shards)
     # the same student, and the same text in the same order, as without a teacher
     seeds = Seed(seed).split("pretrain" if mix is not None else "sft")
     batches = _batches(cfg, shards, mix, seeds.split("data"))
@@ -207,10 +208,8 @@ def distill(
         )
 
 
-def check_inputs(
-    cfg: DistillConfig, teacher: Artifact, shards: Artifact, student: Artifact | None
-) -> AnyTokenizer:
-    """Whether teacher, student and shards go together; the tokenizer all of them have.
+def check_models(cfg: DistillConfig, teacher: Artifact, student: Artifact | None) -> AnyTokenizer:
+    """Whether teacher and student go together; the tokenizer both have.
 
     Raises: see ``distill``.
     """
@@ -219,13 +218,15 @@ def check_inputs(
             "Distillation needs one student: distill.train.model for one from nothing, or --model "
             "DIR for one that has learnt already."
         )
+    shape = cfg.model
     if student is not None:
         check_same_tokenizer(student.path, teacher.path)
-    check_tokenizer(student or teacher, shards)
+        shape = load_config(student.path)
+    assert shape is not None
     tokenizer = load_tokenizer(teacher.path)
-    check_fits(tokenizer, (cfg.model or load_config((student or teacher).path)).vocab_size)
+    check_fits(tokenizer, shape.vocab_size)
     check_teacher(teacher, tokenizer.vocab_size, cfg.seq_len)
-    cfg.optimizer.check(cfg.model or load_config((student or teacher).path))
+    cfg.optimizer.check(shape)
     return tokenizer
 
 

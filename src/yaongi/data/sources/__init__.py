@@ -180,6 +180,7 @@ SOURCES = Registry(
     "source",
     Source,
     {
+        "answers": "yaongi.data.sources.answers:AnswersSource",
         "files": "yaongi.data.sources.files:FilesSource",
         "hf": "yaongi.data.sources.hf:HFSource",
         "synthetic": "yaongi.data.synthetic:SyntheticSource",
