@@ -184,6 +184,7 @@ class Client:
         Raises:
             EndpointError: no answer, or one that concerns all requests: the caller should stop.
         """
+        reason = ""
         for attempt in range(self.endpoint.retries + 1):
             if attempt:
                 low, high = _WAIT_S
