@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
+from yaongi.cli.console import stage
 from yaongi.cli.start import tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.config import Config
-from yaongi.data.answers import AskConfig
-from yaongi.data.corpus import CorpusConfig
+from yaongi.core.i18n import translate as _
+from yaongi.core.seeds import Seed
+from yaongi.data.answers import AskConfig, ask
+from yaongi.data.corpus import CorpusConfig, build_corpus
+from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.model.io import MODEL_KINDS
 from yaongi.tune.distill import DistillConfig
+
+Folder = Callable[[str], Path]
+"""Where the result of a stage goes, by its name."""
 
 
 class Distilling(Config):
@@ -71,3 +79,30 @@ class Taught:
     def tokenizer(self) -> Artifact:
         """What the text is encoded with: the student's, which has to be the teacher's too."""
         return tokenizer_of(self.student or self.teacher)
+
+    def talk(self, cfg: ShardsConfig, folder: Folder, seed: Seed) -> Artifact:
+        """The conversations to learn from, as tokens."""
+        assert self.cfg.data is not None
+        with stage(_("conversations")) as report:
+            corpus = build_corpus(
+                self.cfg.data, folder("distill-corpus"), seed.split("chat"), on_progress=report
+            )
+            return build_shards(
+                cfg, corpus, self.tokenizer, folder("distill-shards"), on_progress=report
+            )
+
+
+def answered(cfg: Asking, folder: Folder, seed: Seed) -> Artifact:
+    """Prompts, the answers to them, and these as a corpus."""
+    with stage(_("prompts")) as report:
+        prompts = build_corpus(
+            cfg.prompts, folder("prompts"), seed.split("ask"), on_progress=report
+        )
+    with stage(_("answers")) as report:
+        found = ask(cfg.asking, prompts, folder("answers"), on_progress=report)
+        return build_corpus(
+            cfg.corpus(found),
+            folder("answers-corpus"),
+            seed.split("answers"),
+            on_progress=report,
+        )

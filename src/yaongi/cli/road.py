@@ -16,14 +16,13 @@ from pydantic import Field, model_validator
 
 import yaongi
 from yaongi.cli.console import Report, stage
-from yaongi.cli.distilling import Asking, Distilling, Taught
+from yaongi.cli.distilling import Asking, Distilling, Taught, answered
 from yaongi.cli.start import Continuing, Start
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config, load_recipe, parse
 from yaongi.core.errors import ConfigError, TokenizerError
 from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
-from yaongi.data.answers import ask
 from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts
 from yaongi.data.mix import DEFAULT_MIX, check_mix
 from yaongi.data.shards import ShardsConfig, build_shards
@@ -279,7 +278,8 @@ class Road:
         taught = self.taught
         teacher, student, cfg = taught.teacher, taught.student, taught.cfg.train
         check_models(cfg, teacher, student)  # what does not fit shows before any work
-        shards = self.shards if taught.cfg.data is None else self._talk(taught.cfg.data)
+        text = taught.cfg.data is None
+        shards = self.shards if text else taught.talk(self.recipe.shards, self.folder, self.seed)
         with stage(_("distillation")) as report:
             return distill(
                 cfg,
@@ -287,44 +287,18 @@ class Road:
                 shards,
                 self.folder("distill"),
                 student=student,
-                mix=self.recipe.mix if taught.cfg.data is None else None,
+                mix=self.recipe.mix if text else None,
                 seed=self.recipe.seed,
                 probes=_probes(cfg, shards),
                 on_step=_watch(report),
             )
 
-    def _talk(self, data: CorpusConfig) -> Artifact:
-        """The conversations of distillation as tokens."""
-        with stage(_("conversations")) as report:
-            corpus = build_corpus(
-                data, self.folder("distill-corpus"), self.seed.split("chat"), on_progress=report
-            )
-            return build_shards(
-                self.recipe.shards,
-                corpus,
-                self.taught.tokenizer,
-                self.folder("distill-shards"),
-                on_progress=report,
-            )
-
     @functools.cached_property
     def answers(self) -> Artifact:
         """What a teacher behind an address says, as a corpus of conversations."""
-        cfg = self.recipe.ask
-        if cfg is None:
+        if self.recipe.ask is None:
             raise ConfigError("The recipe '{name}' has no section ask.", name=self.recipe.name)
-        with stage(_("prompts")) as report:
-            prompts = build_corpus(
-                cfg.prompts, self.folder("prompts"), self.seed.split("ask"), on_progress=report
-            )
-        with stage(_("answers")) as report:
-            found = ask(cfg.asking, prompts, self.folder("answers"), on_progress=report)
-            return build_corpus(
-                cfg.corpus(found),
-                self.folder("answers-corpus"),
-                self.seed.split("answers"),
-                on_progress=report,
-            )
+        return answered(self.recipe.ask, self.folder, self.seed)
 
     @property
     def model(self) -> Artifact:

@@ -8,7 +8,6 @@ model with the same tokenizer; it is asked step by step, or beforehand (``teache
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +25,7 @@ from yaongi.model.count import count
 from yaongi.model.io import load_config, load_model, save_model
 from yaongi.model.lm import LM, LMConfig
 from yaongi.ops.backend import choose_device
-from yaongi.ops.distillation import Rules, Top, Whole, linear_distillation
+from yaongi.ops.distillation import Rules
 from yaongi.text.canonical import canonical_ids
 from yaongi.text.foreign import (
     FILES,
@@ -39,17 +38,16 @@ from yaongi.text.foreign import (
 from yaongi.text.same import check_same_tokenizer
 from yaongi.text.tokenizer import Tokenizer
 from yaongi.train.loop import Step
-from yaongi.train.objectives import MicroBatch, Sums
 from yaongi.train.optim import OptimizerChoice
 from yaongi.train.optim.muon import Muon
 from yaongi.train.precision import choose_precision
 from yaongi.train.pretrain import ModelChoice
 from yaongi.train.run import Probes, Progress, finish, recover, run_training
+from yaongi.tune.distill_objective import Distillation
 from yaongi.tune.sft import SFTConfig
 from yaongi.tune.teacher import (
     CachedTeacher,
     CacheSettings,
-    ask,
     cache_teacher,
     check_teacher,
     load_teacher,
@@ -92,46 +90,6 @@ class DistillConfig(SFTConfig):
     def rules(self) -> Rules:
         """What is minimised."""
         return Rules(BETA.get(self.divergence, self.beta), self.temperature, self.soft)
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """The objective: hard loss and divergence from the teacher, mixed.
-
-    Args:
-        n_ids: of the tokenizer; both models may have more rows.
-        teacher: on the student's device; None where each batch brings along what it says.
-    """
-
-    rules: Rules
-    n_ids: int
-    teacher: LM | None = None
-
-    def __call__(self, model: LM, batch: MicroBatch, *, checkpoint: bool = False) -> Sums:
-        """Both losses at the places with weight, of which ``metrics`` has the means."""
-        places = batch.weights.flatten().nonzero()[:, 0]
-        out = model(batch.ids, doc_ids=batch.doc_ids, checkpoint=checkpoint)
-        weights = batch.weights.flatten()[places]
-        losses = linear_distillation(
-            out.hidden.flatten(0, 1)[places],
-            model.used_head,
-            batch.targets.flatten()[places],
-            weights,
-            self.said(batch, places),
-            self.rules,
-        )
-        learnt = weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-        metrics = {"hard": losses.hard / learnt, "divergence": losses.divergence / learnt}
-        return Sums(losses.total, out.aux.loss, out.aux.expert_counts, metrics)
-
-    def said(self, batch: MicroBatch, places: torch.Tensor) -> Whole | Top:
-        """What the teacher says at ``places`` (M,) of the flattened rows."""
-        if self.teacher is not None:
-            return ask(self.teacher, batch, places, self.n_ids)
-        ids, log_probs = (
-            batch.extra[name].flatten(0, 1)[places] for name in ("teacher_ids", "teacher_log_probs")
-        )
-        return Top(ids, log_probs, self.n_ids)
 
 
 def distill(
@@ -177,24 +135,13 @@ def distill(
     seeds = Seed(seed).split("pretrain" if mix is not None else "sft")
     batches = _batches(cfg, shards, mix, seeds.split("data"))
     steps = _steps(cfg, batches)
-    precision = choose_precision(cfg.precision, choose_device(cfg.device))
     with draft(out, kind, **made, resumable=True) as work:
         recover(work)
-        n_ids = tokenizer.vocab_size
-        if cfg.top_k is None:
-            source, at_hand = batches, load_teacher(teacher, precision)
-        else:
-            assert steps is not None  # the settings see to it
-            settings = CacheSettings(
-                {**_reading(cfg, mix), "seed": seed}, steps, cfg.top_k, cfg.temperature, n_ids
-            )
-            cache = cache_teacher(
-                settings, teacher, shards, batches, out.parent, precision,
-                micro_batch=cfg.micro_batch,
-            )  # fmt: skip
-            source, at_hand = CachedTeacher(cache, batches), None
+        reading = {**_reading(cfg, mix), "seed": seed}
+        source, objective = _teaching(
+            cfg, teacher, shards, batches, steps, reading, tokenizer.vocab_size, out.parent
+        )
         model = _student(cfg.model, student, tokenizer, seeds.split("init"))
-        objective = Distillation(cfg.rules, n_ids, at_hand)
         run = run_training(
             model, source, objective, cfg, work, steps=steps, probes=probes, on_step=on_step
         )
@@ -228,6 +175,28 @@ def check_models(cfg: DistillConfig, teacher: Artifact, student: Artifact | None
     check_teacher(teacher, tokenizer.vocab_size, cfg.seq_len)
     cfg.optimizer.check(shape)
     return tokenizer
+
+
+def _teaching(
+    cfg: DistillConfig,
+    teacher: Artifact,
+    shards: Artifact,
+    batches: MixedBatches | PackedConversations,
+    steps: int | None,
+    reading: dict[str, Any],
+    n_ids: int,
+    parent: Path,
+) -> tuple[MixedBatches | PackedConversations | CachedTeacher, Distillation]:
+    """The batches of the run and its objective: with the teacher at hand, or what it said."""
+    precision = choose_precision(cfg.precision, choose_device(cfg.device))
+    if cfg.top_k is None:
+        return batches, Distillation(cfg.rules, n_ids, load_teacher(teacher, precision))
+    assert steps is not None  # the settings see to it
+    settings = CacheSettings(reading, steps, cfg.top_k, cfg.temperature, n_ids)
+    cache = cache_teacher(
+        settings, teacher, shards, batches, parent, precision, micro_batch=cfg.micro_batch
+    )
+    return CachedTeacher(cache, batches), Distillation(cfg.rules, n_ids)
 
 
 def _batches(

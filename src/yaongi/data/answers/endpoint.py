@@ -214,6 +214,8 @@ class Client:
             if error.status_code in _REFUSALS:
                 return Reply("", "refused", _message(error))
             raise self._stop(_message(error), error.status_code) from error
+        except self.openai.OpenAIError as error:
+            raise self._stop(str(error)) from error
         except ValueError as error:
             raise _Unreadable(str(error)) from error
         return _reply(found)

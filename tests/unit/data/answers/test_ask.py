@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import wait
 from pathlib import Path
 
 import loopback
@@ -231,6 +232,26 @@ def test_settings_that_would_be_unsafe_are_refused_without_showing_secrets(chang
     with pytest.raises(ConfigError, match=message) as caught:
         config(**{"url": "https://example.org/v1", **changes})
     assert "sk-1" not in str(caught.value)
+
+
+def test_after_ctrl_c_what_was_under_way_is_kept(tmp_path, monkeypatch):
+    asked = prompts(tmp_path / "data", 8)
+    waits = []
+
+    def interrupted(*arguments, **options):
+        waits.append(1)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+        return wait(*arguments, **options)
+
+    monkeypatch.setattr("yaongi.data.answers.wait", interrupted)
+    with loopback.serve(knows) as teacher:
+        with pytest.raises(KeyboardInterrupt):
+            ask(config(teacher.url, parallel=2), asked, tmp_path / "answers")
+        before = len(teacher.asked)
+        assert before < 8
+        done = ask(config(teacher.url), asked, tmp_path / "answers")
+    assert len(teacher.asked) == 8 and done.manifest.counts["answered"] == 8
 
 
 JOB = """
