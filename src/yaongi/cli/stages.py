@@ -187,7 +187,7 @@ def sft(
         "same tokenizer expects: the recipe's own model, or the one given."
     ),
     epilog=_(
-        "Example: yaongi distill recipes/distill-5m.yaml --teacher runs/korean-small/26m/base"
+        "Example: yaongi distill recipes/distill-small.yaml --teacher runs/korean-small/26m/base"
     ),
 )
 @recipe_argument
