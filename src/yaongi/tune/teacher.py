@@ -12,14 +12,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.errors import ConfigError, DataError, NumericsError
-from yaongi.core.files import read_json, sha256_json, storage_errors, write_json
+from yaongi.core.files import sha256_json, storage_errors
 from yaongi.core.units import human_bytes
 from yaongi.data.batches import Batch
 from yaongi.model.io import load_config, load_model
@@ -31,10 +31,7 @@ from yaongi.train.precision import DTYPES, Precision
 log = logging.getLogger(__name__)
 
 KIND = "teacher"
-IDS, LOG_PROBS = "ids.bin", "log_probs.bin"
-_PROGRESS = "progress.json"
-_SAVE_STEPS = 20
-"""Steps after which a cache in the making can be continued."""
+IDS, LOG_PROBS, PLACES = "ids.bin", "log_probs.bin", "places.bin"
 
 
 class Batches(Protocol):
@@ -120,8 +117,9 @@ def cache_teacher(
 ) -> Artifact:
     """Ask the teacher about every step beforehand; continue where it was interrupted.
 
-    Returns: an artifact of kind ``teacher`` below ``parent``; ``ids.bin`` (places, k) and
-        ``log_probs.bin`` (places, k+1) float16, the places in the order of the batches.
+    Returns: an artifact of kind ``teacher`` below ``parent``: ``ids.bin`` (places, k) and
+        ``log_probs.bin`` (places, k+1) float16, the places in the order of the batches;
+        ``places.bin`` (steps,) int64, how many there are up to each step.
     Raises:
         ConfigError: top_k is not less than the ids there are.
         NumericsError: the teacher's numbers are not finite.
@@ -144,12 +142,11 @@ def cache_teacher(
                 batch = batches.batch(step)
                 for part in _parts(batch, micro_batch, precision):
                     files.add(*_top(model, part, settings, precision, teacher.path))
-                files.finished(step + 1)
+                files.finish_step()
                 on_progress((step + 1) / settings.steps)
             places = files.places
-        (work.path / _PROGRESS).unlink()
         size = human_bytes(sum(p.stat().st_size for p in work.path.iterdir()))
-        log.info("%s holds what the teacher says at %d places: %s", out, places[-1], size)
+        log.info("%s holds what the teacher says at %d places: %s", out, places, size)
         return work.finish(counts={"steps": settings.steps, "places": places})
 
 
@@ -172,51 +169,54 @@ def _top(
 
 
 class _Files:
-    """The two files of a cache in the making: appended to, cut back to the last whole save."""
+    """A cache in the making: files that are appended to, cut back to the last whole step.
+
+    The places of a step are written after what is said there is on disk.
+    """
 
     def __init__(self, folder: Path, settings: CacheSettings) -> None:
-        self.folder, self.settings = folder, settings
-        self.progress = folder / _PROGRESS
-        saved = read_json(self.progress) if self.progress.is_file() else {"places": [0]}
-        self.places: list[int] = saved["places"]
-        """How many there are before each step, and in all."""
-        self.count = self.places[-1]
-
-    @property
-    def done(self) -> int:
-        """Steps that are saved."""
-        return len(self.places) - 1
+        self.folder, self.k, self.id_type = folder, settings.top_k, _id_type(settings.n_ids)
+        saved = read_places(folder)
+        self.done, self.places = len(saved) - 1, int(saved[-1])
 
     def __enter__(self) -> _Files:
-        widths = self.settings.top_k, self.settings.top_k + 1
-        types = _id_type(self.settings.n_ids), np.dtype(np.float16)
-        self.streams: list[tuple[BinaryIO, np.dtype[Any]]] = []
-        for name, width, dtype in zip((IDS, LOG_PROBS), widths, types, strict=True):
-            stream = (self.folder / name).open("ab")
-            stream.truncate(self.count * width * dtype.itemsize)
-            self.streams.append((stream, dtype))
+        sizes = {
+            IDS: self.places * self.k * self.id_type.itemsize,
+            LOG_PROBS: self.places * (self.k + 1) * 2,
+            PLACES: self.done * 8,
+        }
+        self.streams = {name: (self.folder / name).open("ab") for name in sizes}
+        for name, size in sizes.items():
+            self.streams[name].truncate(size)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for stream, _dtype in self.streams:
+        for stream in self.streams.values():
             stream.close()
 
-    def add(self, *values: np.ndarray) -> None:
+    def add(self, ids: np.ndarray, log_probs: np.ndarray) -> None:
         """Some places: their ids and log-probabilities."""
         with storage_errors(self.folder):
-            for (stream, dtype), array in zip(self.streams, values, strict=True):
-                stream.write(array.astype(dtype).tobytes())
-        self.count += len(values[0])
+            self.streams[IDS].write(ids.astype(self.id_type).tobytes())
+            self.streams[LOG_PROBS].write(log_probs.astype(np.float16).tobytes())
+        self.places += len(ids)
 
-    def finished(self, step: int) -> None:
-        """A step is whole; now and then so is the file."""
-        self.places.append(self.count)
-        if step % _SAVE_STEPS == 0 or step == self.settings.steps:
-            with storage_errors(self.folder):
-                for stream, _dtype in self.streams:
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            write_json(self.progress, {"places": self.places})
+    def finish_step(self) -> None:
+        """Have it on disk that a step is whole."""
+        with storage_errors(self.folder):
+            self.streams[PLACES].write(np.int64(self.places).tobytes())
+            for name in (IDS, LOG_PROBS, PLACES):
+                self.streams[name].flush()
+                os.fsync(self.streams[name].fileno())
+        self.done += 1
+
+
+def read_places(folder: Path) -> np.ndarray:
+    """(steps + 1,) int64: how many places lie before each step, and in all."""
+    path = folder / PLACES
+    data = path.read_bytes() if path.is_file() else b""
+    saved = np.frombuffer(data[: len(data) // 8 * 8], np.int64)
+    return np.concatenate([np.zeros(1, np.int64), saved])
 
 
 def _id_type(n_ids: int) -> np.dtype[Any]:
@@ -235,10 +235,9 @@ class CachedTeacher:
     """Batches with what a cache holds for them."""
 
     def __init__(self, cache: Artifact, batches: Batches) -> None:
-        counts, config = cache.manifest.counts, cache.manifest.config
-        self.batches, self.places = batches, counts["places"]
-        k: int = config["top_k"]
-        total = self.places[-1]
+        config = cache.manifest.config
+        self.batches, self.places = batches, read_places(cache.path)
+        k, total = config["top_k"], int(self.places[-1])
         ids = np.memmap(cache.path / IDS, _id_type(config["n_ids"]), "r", shape=(total, k))
         found = np.memmap(cache.path / LOG_PROBS, np.float16, "r", shape=(total, k + 1))
         self.said = {"teacher_ids": ids, "teacher_log_probs": found}

@@ -24,7 +24,7 @@ from yaongi.train.precision import choose_precision
 from yaongi.train.pretrain import pretrain
 from yaongi.tune.distill import DistillConfig, distill
 from yaongi.tune.distill_objective import Distillation
-from yaongi.tune.teacher import CachedTeacher, CacheSettings, cache_teacher
+from yaongi.tune.teacher import CachedTeacher, CacheSettings, cache_teacher, read_places
 
 CPU = choose_precision("fp32", torch.device("cpu"))
 STUDENT = {
@@ -160,8 +160,7 @@ class Fails:
         return self.batches.batch(step)
 
 
-def test_an_interrupted_cache_goes_on_where_it_was(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("yaongi.tune.teacher._SAVE_STEPS", 2)
+def test_an_interrupted_cache_goes_on_where_it_was(made, tmp_path):
     n_ids = Tokenizer.load(made["tokenizer"].path).vocab_size
     settings = CacheSettings({"seed": 0}, 6, 5, 1.0, n_ids)
     inputs = settings, made["teacher"], made["shards"]
@@ -169,12 +168,13 @@ def test_an_interrupted_cache_goes_on_where_it_was(made, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cache_teacher(*inputs, Fails(mixed(made), 5), tmp_path / "cut", CPU)
     (partial,) = (tmp_path / "cut").glob("*.partial")
-    with (partial / "ids.bin").open("ab") as stream:
-        stream.write(b"torn")
+    for name in ("ids.bin", "log_probs.bin", "places.bin"):
+        with (partial / name).open("ab") as stream:
+            stream.write(b"torn")
     rest = Fails(mixed(made), None)
     done = cache_teacher(*inputs, rest, tmp_path / "cut", CPU)
-    assert rest.asked == [4, 5]
-    for name in ("ids.bin", "log_probs.bin"):
+    assert rest.asked == [5]
+    for name in ("ids.bin", "log_probs.bin", "places.bin"):
         assert (done.path / name).read_bytes() == (whole.path / name).read_bytes()
     with pytest.raises(DataError, match="does not belong to step 6"):
         CachedTeacher(done, mixed(made)).batch(6)
@@ -221,10 +221,9 @@ def test_only_what_the_assistant_says_is_taught(chats, tmp_path, top_k):
     )
     assert done.manifest.kind == "sft" and done.manifest.counts["epochs"] >= 2
     assert [p.kind for p in done.manifest.parents] == ["base", "shards", "base"]
-    batches = PackedConversations(chats["shards"], 4, 64, Seed(0).split("sft", "data"))
     if top_k:
         (cache,) = tmp_path.glob("teacher-*")
-        kept = open_artifact(cache).manifest.counts["places"]
+        kept = read_places(cache)
         batches = PackedConversations(
             chats["shards"], 4, 64, Seed(0).split("sft", "data"), domains=["chat"]
         )

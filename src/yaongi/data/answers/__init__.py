@@ -27,7 +27,8 @@ from yaongi.data.recognise import CHAT, TEXT
 
 KIND = "answers"
 ANSWERS, LEFT_OUT = "answers.jsonl", "left_out.jsonl"
-_JOURNAL = "journal.jsonl"
+JOURNAL = "journal.jsonl"
+"""Every reply as it came. It stays: a stage that fails at its very end must not ask again."""
 _TO_JUDGE = 20
 """If so many first requests are refused, it is not the prompts' fault."""
 
@@ -71,7 +72,7 @@ def ask(
     if not asked:
         raise DataError("{path} has no prompt that can be asked.", path=prompts.path)
     with draft(out, KIND, resumable=True, **made) as work:
-        with Journal(work.path / _JOURNAL) as journal:
+        with Journal(work.path / JOURNAL) as journal:
             _ask_all(cfg.teacher, asked, journal, on_progress or (lambda share, note: None))
             counts = _write(asked, journal.rows, work.path)
         if not counts["answered"]:
@@ -81,7 +82,6 @@ def ask(
                 n=len(asked),
                 reasons=", ".join(f"{n} {why}" for why, n in counts["left_out"].items()),
             )
-        (work.path / _JOURNAL).unlink()
         licences = {*prompts.manifest.licences, cfg.teacher.licence}
         return work.finish(counts=counts, licences=sorted(licences))
 
