@@ -65,7 +65,7 @@ STUDENT_TRAINING = {**TRAINING, "optimizer": {"kind": "muon", "lr": 8e-3}, "batc
 TEACHER_SHARE = 2.5
 """The teacher reads so many times the tokens of a student."""
 EVALUATIONS, EVAL_TOKENS = 3, 40_000
-TOP_K = 64
+TOP_K = 256
 ALONE, TAUGHT = "text alone", "teacher"
 ARMS: dict[str, dict[str, Any]] = {
     TAUGHT: {"soft": 0.5},
