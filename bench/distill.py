@@ -7,7 +7,7 @@ only. A finished run is one JSON file named by the hash of its settings; a study
 goes on where it was.
 
     python bench/distill.py --budget                    # the plan and its minutes; trains nothing
-    python bench/distill.py [--tokens 256K] [--arms …] [--cpu-minutes 40] [--threads 1]
+    python bench/distill.py [--tokens 240K] [--arms …] [--cpu-minutes 40] [--threads 1]
 
 Text is below $YAONGI_DATA; results: bench/results/distill and docs/results/distill.md.
 """
@@ -62,9 +62,9 @@ TRAINING: dict[str, Any] = {
 }
 TEACHER_TRAINING = {**TRAINING, "optimizer": {"kind": "muon", "lr": 4e-3}, "batch_tokens": 4096}
 STUDENT_TRAINING = {**TRAINING, "optimizer": {"kind": "muon", "lr": 8e-3}, "batch_tokens": 2048}
-TEACHER_SHARE = 2.5
+TEACHER_SHARE = 2.25
 """The teacher reads so many times the tokens of a student."""
-EVALUATIONS, EVAL_TOKENS = 3, 40_000
+EVALUATIONS, EVAL_TOKENS = 3, 30_000
 TOP_K = 256
 ALONE, TAUGHT = "text alone", "teacher"
 ARMS: dict[str, dict[str, Any]] = {
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="A student with a teacher, and without.")
-    parser.add_argument("--tokens", default="256K", help="of a student")
+    parser.add_argument("--tokens", default="240K", help="of a student")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=[TAUGHT])
     parser.add_argument("--cpu-minutes", type=float, default=40.0, help="for all runs in --out")
     parser.add_argument("--budget", action="store_true", help="show plan and minutes, then stop")

@@ -15,6 +15,7 @@ import tiny
 import yaongi
 from yaongi.cli.main import run
 from yaongi.core.artifact import Artifact, open_artifact
+from yaongi.interop.hf import import_hf
 
 STUDENT = {
     "vocab_size": 344,
@@ -40,7 +41,10 @@ RECIPE: dict[str, Any] = {
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A random model of Llama's kind with more rows than its tokenizer has ids."""
     make, template = foreign_tokenizers.make, foreign_tokenizers.LLAMA_LIKE
-    return foreign_road.imported(tmp_path_factory.mktemp("theirs"), make, template)
+    folder = tmp_path_factory.mktemp("theirs")
+    foreign_road.imported(folder, make, template)
+    (folder / "theirs/LICENSE").write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT", "utf-8")
+    return import_hf(folder / "theirs", folder / "under-licence")
 
 
 @pytest.fixture
@@ -67,7 +71,11 @@ def test_an_imported_model_teaches_one_from_nothing(
     assert yaongi.load(made.path).context_len == 64
     more = ["distill.train.top_k=8", "distill.train.divergence=jsd", "--out", "more"]
     assert run(["distill", "recipe.yaml", "--model", str(made.path), *more]) == 0
-    kinds = [p.kind for p in open_artifact("more").manifest.parents]
+    assert "begins with “Llama”" in capsys.readouterr().out  # what its teacher's licence asks
+    more_made = open_artifact("more")
+    assert more_made.manifest.licences == ["CC0-1.0", "llama3.1"]
+    assert (more_made.path / "LICENSE").is_file()
+    kinds = [p.kind for p in more_made.manifest.parents]
     assert kinds == ["base", "shards", "base"] and list(place.glob("teacher-*"))
 
 

@@ -10,10 +10,12 @@ import click
 
 from yaongi.cli import data_quality, data_report, tokenizer_extend
 from yaongi.cli.console import emit
+from yaongi.cli.continue_ import imported_licences
 from yaongi.cli.funnel import funnel
 from yaongi.cli.options import (
     dry_run_option,
     json_option,
+    licence_lines,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -210,7 +212,11 @@ def distill(
     named = [f"distill.{k}={json.dumps(str(v))}" for k, v in given.items() if v is not None]
     if model is not None:
         named.append("distill.train.model=null")
-    _summary(_road(recipe, (*overrides, *named), "distill", out).distill, as_json)
+    road = _road(recipe, (*overrides, *named), "distill", out)
+    _summary(road.distill, as_json)
+    if not as_json:
+        for line in licence_lines(imported_licences(road.taught.teacher)):
+            click.echo(line)
 
 
 def _road(recipe: Path, overrides: tuple[str, ...], name: str, out: Path | None) -> Road:
