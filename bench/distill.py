@@ -7,9 +7,9 @@ only. A finished run is one JSON file named by the hash of its settings; a study
 goes on where it was.
 
     python bench/distill.py --budget                    # the plan and its minutes; trains nothing
-    python bench/distill.py [--tokens 240K] [--arms …] [--cpu-minutes 40] [--threads 1]
+    python bench/distill.py [--pair 5m] [--arms …] [--cpu-minutes 40] [--threads 1]
 
-Text is below $YAONGI_DATA; results: bench/results/distill and docs/results/distill.md.
+Text is below $YAONGI_DATA; results: bench/results/distill and docs/results/distill-PAIR.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from distill_report import Finished, page
@@ -51,8 +51,6 @@ ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
 DOMAIN = "ko"
 MIX = {DOMAIN: 1.0}
-STUDENT = preset_settings("5m")
-TEACHER = preset_settings("bench-dense", mlp={"d_ff": 1280})  # 26 M with the student's vocabulary
 TRAINING: dict[str, Any] = {
     "seq_len": 256,
     "schedule": {"kind": "wsd", "warmup_fraction": 0.05, "decay_fraction": 0.4},
@@ -60,12 +58,51 @@ TRAINING: dict[str, Any] = {
     "keep": 1,
     "save_s": "60s",
 }
-TEACHER_TRAINING = {**TRAINING, "optimizer": {"kind": "muon", "lr": 4e-3}, "batch_tokens": 4096}
-STUDENT_TRAINING = {**TRAINING, "optimizer": {"kind": "muon", "lr": 8e-3}, "batch_tokens": 2048}
-TEACHER_SHARE = 2.25
-"""The teacher reads so many times the tokens of a student."""
-EVALUATIONS, EVAL_TOKENS = 3, 30_000
-TOP_K = 256
+
+
+class Pair(NamedTuple):
+    """A student and its teacher, with one vocabulary.
+
+    Attributes:
+        tokens: of the student; the teacher reads ``teacher_share`` times as many.
+        evaluations, eval_tokens: per run, and held-out tokens at each.
+    """
+
+    student: dict[str, Any]
+    teacher: dict[str, Any]
+    teacher_lr: float
+    teacher_batch: int
+    tokens: str
+    teacher_share: float
+    top_k: int
+    evaluations: int
+    eval_tokens: int
+
+    def training(self, of_teacher: bool) -> dict[str, Any]:
+        """What a run has besides its steps."""
+        lr, batch = (self.teacher_lr, self.teacher_batch) if of_teacher else (8e-3, 2048)
+        shape = self.teacher if of_teacher else self.student
+        optimizer = {"kind": "muon", "lr": lr}
+        return {**TRAINING, "optimizer": optimizer, "batch_tokens": batch, "model": shape}
+
+
+FIVE = preset_settings("5m")
+PAIRS = {
+    "5m": Pair(  # 26 M with the student's vocabulary
+        FIVE, preset_settings("bench-dense", mlp={"d_ff": 1280}),
+        4e-3, 4096, "240K", 2.25, top_k=256, evaluations=3, eval_tokens=30_000,
+    ),
+    "1m": Pair(  # the same a size smaller, in six minutes
+        {
+            "vocab_size": FIVE["vocab_size"],
+            "d_model": 96,
+            "pattern": "(*-)x4",
+            "attention": {"n_heads": 3, "n_kv_heads": 1, "head_dim": 32, "rope_theta": 10_000.0},
+            "mlp": {"d_ff": 256, "activation": "swiglu"},
+        },
+        FIVE, 8e-3, 2048, "120K", 2.5, top_k=64, evaluations=1, eval_tokens=10_000,
+    ),
+}  # fmt: skip
 ALONE, TAUGHT = "text alone", "teacher"
 ARMS: dict[str, dict[str, Any]] = {
     TAUGHT: {"soft": 0.5},
@@ -82,8 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments().parse_args(argv)
     torch.set_num_threads(args.threads)
     try:
-        tokens = parse(PretrainConfig, {"model": STUDENT, "tokens": args.tokens}).tokens or 0
-        lab = Lab(tokens, args.out, args.work)
+        pair = PAIRS[args.pair]
+        tokens = args.tokens or pair.tokens
+        asked = parse(PretrainConfig, {"model": pair.student, "tokens": tokens})
+        lab = Lab(pair, asked.tokens or 0, args.out / args.pair, args.work)
         runs = [(name, seed) for seed in SEEDS for name in (ALONE, *args.arms)]
         if args.budget:
             print_plan(lab, runs)
@@ -91,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             run_all(lab, runs, args.cpu_minutes)
         finally:
-            write_page(lab, args.page)
+            write_page(lab, args.page or ROOT / f"docs/results/distill-{args.pair}.md")
     except KeyboardInterrupt:
         print("\nStopped. Run the same command again to go on from here.")
         return 130
@@ -103,13 +142,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="A student with a teacher, and without.")
-    parser.add_argument("--tokens", default="240K", help="of a student")
+    parser.add_argument("--pair", choices=list(PAIRS), default="5m", help="the student's size")
+    parser.add_argument("--tokens", help="of a student; the pair's by default")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=[TAUGHT])
     parser.add_argument("--cpu-minutes", type=float, default=40.0, help="for all runs in --out")
     parser.add_argument("--budget", action="store_true", help="show plan and minutes, then stop")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/distill")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs/results/distill.md")
+    parser.add_argument("--page", type=Path, help="docs/results/distill-PAIR.md by default")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/distill", help="data and models")
     return parser
 
@@ -118,12 +158,12 @@ class Lab:
     """Text, teacher and students, each made when first asked for.
 
     Args:
-        tokens: of a student.
+        pair: who learns from whom. tokens: of a student.
         out: gets ``runs/<hash>.json`` and the ledger; work: gets everything else.
     """
 
-    def __init__(self, tokens: int, out: Path, work: Path) -> None:
-        self.tokens, self.runs, self.work = tokens, out / "runs", work
+    def __init__(self, pair: Pair, tokens: int, out: Path, work: Path) -> None:
+        self.pair, self.tokens, self.runs, self.work = pair, tokens, out / "runs", work
         self.ledger = out / "cpu.jsonl"
         self.runs.mkdir(parents=True, exist_ok=True)
         listed = load_recipe(ROOT / "recipes/korean-small.yaml")["data"]["sources"]
@@ -131,38 +171,44 @@ class Lab:
             "name": "distill",
             "data": {"sources": [s for s in listed if s["domain"] == DOMAIN]},
             "mix": MIX,
-            "tokenizer": {"vocab_size": STUDENT["vocab_size"], "sample_bytes": "8MB"},
+            "tokenizer": {"vocab_size": FIVE["vocab_size"], "sample_bytes": "8MB"},
             "pretrain": self.settings(None),
         }
         self.road = Road(make_recipe(settings), work)
 
     def settings(self, arm: str | None) -> dict[str, Any]:
         """Of a run's training; of the teacher's for None."""
-        training = TEACHER_TRAINING if arm is None else STUDENT_TRAINING
-        tokens = self.tokens * (TEACHER_SHARE if arm is None else 1)
+        training = self.pair.training(arm is None)
+        tokens = self.tokens * (self.pair.teacher_share if arm is None else 1)
         steps = round(tokens / training["batch_tokens"])
-        shape = {"model": TEACHER if arm is None else STUDENT}
-        more = {"top_k": TOP_K, **ARMS[arm]} if arm in ARMS else {}
-        every = max(1, steps // EVALUATIONS)
-        return {**training, **shape, "steps": steps, "eval_every": every, **more}
+        more = {"top_k": self.pair.top_k, **ARMS[arm]} if arm in ARMS else {}
+        every = max(1, steps // self.pair.evaluations)
+        return {**training, "steps": steps, "eval_every": every, **more}
 
     @cached_property
     def teacher(self) -> Artifact:
-        """The 26 M model."""
+        """The larger model."""
         cfg = parse(PretrainConfig, self.settings(None))
         shards, tokenizer = self.road.shards, self.road.tokenizer
-        folder = self.work / f"teacher-of-{cfg.steps}"
-        if not folder.is_dir():
+        if not self.teacher_folder.is_dir():
             print(f"teacher: {cfg.steps} steps", flush=True)
         with self._charged("teacher"):
-            return pretrain(cfg, shards, tokenizer, folder, mix=MIX, probes=self._probes(cfg))
+            return pretrain(
+                cfg, shards, tokenizer, self.teacher_folder, mix=MIX, probes=self._probes(cfg)
+            )
+
+    @property
+    def teacher_folder(self) -> Path:
+        """Where it is."""
+        return self.work / f"teacher-{sha256_json(self.settings(None))[:16]}"
 
     def _probes(self, cfg: PretrainConfig | DistillConfig) -> Any:
-        return bpb_probes(self.road.shards, max_tokens=EVAL_TOKENS, seq_len=cfg.seq_len)
+        return bpb_probes(self.road.shards, max_tokens=self.pair.eval_tokens, seq_len=cfg.seq_len)
 
     def key(self, name: str, seed: int) -> str:
         """What a run is known by: everything it is made from but the program."""
-        made = {"settings": self.settings(name), "name": name, "seed": seed, "eval": EVAL_TOKENS}
+        made = {"settings": self.settings(name), "name": name, "seed": seed}
+        made["eval"] = self.pair.eval_tokens
         taught = {"teacher": self.settings(None)} if name in ARMS else {}
         return sha256_json({**made, **taught, "shards": self.road.shards.hash})[:16]
 
@@ -240,15 +286,16 @@ class Lab:
             first: the teacher has not been asked yet about this seed's text.
         """
         rate = {k: s / self.settings(_KINDS[k])["batch_tokens"] for k, s in self.step_s.items()}
-        student = rate["student"] * (self.tokens + EVALUATIONS * EVAL_TOKENS / 3)
+        student = rate["student"] * (
+            self.tokens + self.pair.evaluations * self.pair.eval_tokens / 3
+        )
         return student + (rate["teacher"] * self.tokens / 3 if name in ARMS and first else 0.0)
 
     @property
     def teacher_cost(self) -> float:
         """CPU seconds of the teacher's own training, unless it is done."""
         settings = self.settings(None)
-        done = (self.work / f"teacher-of-{settings['steps']}").is_dir()
-        return 0.0 if done else self.step_s["teacher"] * settings["steps"]
+        return 0.0 if self.teacher_folder.is_dir() else self.step_s["teacher"] * settings["steps"]
 
 
 _KINDS = {"teacher": None, "student": ALONE}
@@ -307,8 +354,7 @@ def write_page(lab: Lab, path: Path) -> None:
     """The page, of the runs there are."""
     runs = [(name, seed) for name in (ALONE, *ARMS) for seed in SEEDS]
     done = {run: result for run in runs if (result := lab.look(*run)) is not None}
-    teacher = lab.work / f"teacher-of-{lab.settings(None)['steps']}"
-    if not done or not teacher.is_dir():
+    if not done or not lab.teacher_folder.is_dir():
         return
     manifest = lab.teacher.manifest
     facts = {
@@ -316,8 +362,8 @@ def write_page(lab: Lab, path: Path) -> None:
         "teacher_tokens": manifest.counts["tokens"],
         "teacher_bpb": manifest.metrics[f"val_bpb/{DOMAIN}"],
         "student_tokens": lab.tokens,
-        "top_k": TOP_K,
-        "eval_tokens": EVAL_TOKENS,
+        "top_k": lab.pair.top_k,
+        "eval_tokens": lab.pair.eval_tokens,
         "cpu_minutes": lab.spent() / 60,
         "hardware": f"{machine()['cpu']}, {torch.get_num_threads()} thread",
     }

@@ -27,14 +27,16 @@ DONE = {("text alone", seed): finished(2.5 + seed / 10) for seed in study.SEEDS}
 
 
 def test_student_and_teacher_are_of_the_sizes_asked_for():
-    sizes = [count(parse(LMConfig, m)).params_total for m in (study.STUDENT, study.TEACHER)]
+    pair = study.PAIRS["5m"]
+    sizes = [count(parse(LMConfig, m)).params_total for m in (pair.student, pair.teacher)]
     assert 4.5e6 < sizes[0] < 5.5e6 and 25e6 < sizes[1] < 27e6
-    assert study.STUDENT["vocab_size"] == study.TEACHER["vocab_size"]
+    for pair in study.PAIRS.values():
+        assert pair.student["vocab_size"] == pair.teacher["vocab_size"]
 
 
 @pytest.mark.parametrize("name", [*study.ARMS])
 def test_a_taught_student_differs_from_its_twin_by_the_teacher_alone(name, tmp_path):
-    lab = study.Lab(200_000, tmp_path / "out", tmp_path / "work")
+    lab = study.Lab(study.PAIRS["5m"], 200_000, tmp_path / "out", tmp_path / "work")
     taught = parse(DistillConfig, lab.settings(name))
     alone = parse(PretrainConfig, lab.settings(study.ALONE))
     theirs = {k: v for k, v in taught.as_json().items() if k in alone.as_json()}
