@@ -51,7 +51,7 @@ def page(done: Done, alone: str, facts: Mapping[str, Any]) -> str:
         f"{facts['cpu_minutes']:.0f} CPU-minutes in all, {facts['hardware']}.",
         _table(done, names, alone),
         *(line for name in names if name != alone and (line := verdict(done, name, alone))),
-        "`python bench/distill.py --pair PAIR`; each run with its settings is in bench/results/distill.",
+        "`python bench/distill.py --pair PAIR`; all runs and settings: bench/results/distill.",
     ]
     return "\n\n".join(parts) + "\n"
 
