@@ -227,7 +227,8 @@ class PackingReport:
 
 
 class PackedConversations:
-    """Tuning batches: whole conversations packed into rows, learning only what is masked 1.
+    """Tuning batches: whole conversations packed into rows, learning only what is masked 1, each
+    token by its weight.
 
     Rows are filled by best fit, longest first, which depends on lengths alone; each epoch deals
     conversations of equal length anew and shuffles the rows, so every epoch has as many rows.
@@ -328,7 +329,8 @@ class PackedConversations:
         for i, (domain, _, begin, length, _) in enumerate(chosen.tolist()):
             shard, part = self._shards[domain], slice(begin, begin + length)
             tokens[at : at + length] = shard.tokens[part]
-            mask[at : at + length] = 1.0 if shard.mask is None else shard.mask[part]
+            weights = shard.mask if shard.weights is None else shard.weights
+            mask[at : at + length] = 1.0 if weights is None else weights[part]
             mask[at] = 0.0  # what follows a conversation in a row is chance
             doc_ids[at : at + length] = i
             at += length
