@@ -9,7 +9,7 @@ flat layout is nanoGPT's and Megatron's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,37 +20,27 @@ from datatrove.data import Document
 from yaongi.core.artifact import Artifact, draft, existing, open_artifact
 from yaongi.core.config import Config
 from yaongi.core.errors import DataError
-from yaongi.core.files import write_with
 from yaongi.data.corpus import SPLITS, Progress, domains_of, read_corpus
 from yaongi.data.mix import check_mix
 from yaongi.data.recognise import CHAT, PREFERENCE
-from yaongi.data.token_files import WEIGHT, Encoded, TokenWriter, map_file
+from yaongi.data.token_files import (
+    WEIGHT,
+    DocumentEncoder,
+    Encoded,
+    ShardWriter,
+    map_file,
+    save_array,
+)
 from yaongi.data.weights import token_weights
 from yaongi.text.foreign import AnyTokenizer, load_tokenizer
+
+__all__ = ["DocumentEncoder", "DomainShard", "Encoded", "ShardWriter", "Shards", "ShardsConfig",
+           "batches_of", "build_shards", "document_encoder", "save_array",
+           "shard_dtype"]  # fmt: skip
 
 _LARGEST = {"uint16": 2**16, "uint32": 2**32}
 _BATCH_CHARS = 2_000_000
 _BATCH_DOCUMENTS = 1000
-
-
-@dataclass(frozen=True)
-class DocumentEncoder:
-    """Documents to tokens, and what shards need to know of the vocabulary.
-
-    Args:
-        encode: documents -> one Encoded each.
-        token_bytes: UTF-8 bytes each id stands for, 0 for control tokens; its length is the
-            vocabulary size.
-        eot_id: opens every text.
-        pad_id: fills rows that are not full.
-        lead_bytes: bytes of a text's first token that are not the text's: SentencePiece's space.
-    """
-
-    encode: Callable[[Sequence[Document]], list[Encoded]]
-    token_bytes: Sequence[int]
-    eot_id: int
-    pad_id: int
-    lead_bytes: int = 0
 
 
 def document_encoder(tokenizer: AnyTokenizer) -> DocumentEncoder:
@@ -122,7 +112,7 @@ def build_shards(
     dtype = shard_dtype(cfg.dtype, len(encoder.token_bytes))
     jobs = [(split, domain) for split in splits for domain in domains_of(corpus, split)]
     with draft(out, "shards", **made) as work:
-        _save(work.path / "token_bytes.npy", np.asarray(encoder.token_bytes, dtype=np.uint16))
+        save_array(work.path / "token_bytes.npy", np.asarray(encoder.token_bytes, dtype=np.uint16))
         domains: dict[str, dict[str, Any]] = {}
         for i, (split, domain) in enumerate(jobs):
             if on_progress:
@@ -165,24 +155,26 @@ def _write_domain(
     """One domain of one split; ``folder`` is named after the split."""
     forms = corpus.manifest.counts["domains"][domain][folder.name]["forms"]
     folder.mkdir(exist_ok=True)
-    made_of = np.asarray(encoder.token_bytes), encoder.lead_bytes, dtype
-    with TokenWriter(folder, domain, *made_of, masked=CHAT in forms) as out:
-        for batch in _batches(read_corpus(corpus, folder.name, domain)):
+    with ShardWriter(folder, domain, encoder, dtype, masked=CHAT in forms) as out:
+        for batch in batches_of(read_corpus(corpus, folder.name, domain)):
             for encoded in encoder.encode(batch):
                 out.add(encoded)
-    if not out.counts["documents"]:  # preference rows only
-        out.remove()
-    else:
-        _save(folder / f"{domain}.offsets.npy", np.asarray(out.offsets, dtype=np.int64))
+    out.finish()
     return out.counts
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Documents to encode together: enough to keep every core busy, few enough to hold."""
+def batches_of(
+    documents: Iterable[Document], *, preferences: bool = False
+) -> Iterator[list[Document]]:
+    """Documents to encode together: enough to keep every core busy, few enough to hold.
+
+    Args:
+        preferences: these rows and no others, or all others.
+    """
     batch: list[Document] = []
     chars = 0
     for document in documents:
-        if document.metadata["form"] == PREFERENCE:
+        if (document.metadata["form"] == PREFERENCE) != preferences:
             continue
         batch.append(document)
         chars += len(document.text)
@@ -191,14 +183,6 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
             batch, chars = [], 0
     if batch:
         yield batch
-
-
-def _save(path: Path, values: np.ndarray) -> None:
-    def fill(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            np.save(stream, values, allow_pickle=False)
-
-    write_with(path, fill)
 
 
 # --- reading ---------------------------------------------------------------------------------

@@ -6,11 +6,15 @@ Flat arrays that grow document by document and are read memory-mapped.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from datatrove.data import Document
+
+from yaongi.core.files import write_with
 
 WEIGHT = np.dtype(np.float32)
 _COPY_TOKENS = 2**20
@@ -25,12 +29,30 @@ class Encoded(NamedTuple):
     weights: np.ndarray | None = None
 
 
-class TokenWriter:
+@dataclass(frozen=True)
+class DocumentEncoder:
+    """Documents to tokens, and what shards need to know of the vocabulary.
+
+    Args:
+        encode: documents -> one Encoded each.
+        token_bytes: UTF-8 bytes each id stands for, 0 for control tokens; its length is the
+            vocabulary size.
+        eot_id: opens every text.
+        pad_id: fills rows that are not full.
+        lead_bytes: bytes of a text's first token that are not the text's: SentencePiece's space.
+    """
+
+    encode: Callable[[Sequence[Document]], list[Encoded]]
+    token_bytes: Sequence[int]
+    eot_id: int
+    pad_id: int
+    lead_bytes: int = 0
+
+
+class ShardWriter:
     """Appends documents to the files of one domain and counts them.
 
     Args:
-        sizes: (V,) bytes of text each id stands for.
-        lead_bytes: as in ``DocumentEncoder``.
         masked: whether there are conversations among them.
     """
 
@@ -38,13 +60,14 @@ class TokenWriter:
         self,
         folder: Path,
         domain: str,
-        sizes: np.ndarray,
-        lead_bytes: int,
+        encoder: DocumentEncoder,
         dtype: np.dtype[Any],
         *,
         masked: bool,
     ) -> None:
-        self.sizes, self.lead_bytes, self.dtype = sizes, lead_bytes, dtype
+        self.lead_bytes, self.dtype = encoder.lead_bytes, dtype
+        self.sizes = np.asarray(encoder.token_bytes)
+        self.offsets_path = folder / f"{domain}.offsets.npy"
         self.paths = [folder / f"{domain}.tokens.bin"]
         if masked:
             self.paths.append(folder / f"{domain}.mask.bin")
@@ -53,7 +76,7 @@ class TokenWriter:
         self.offsets = array("q", [0])
         self.counts = {"documents": 0, "tokens": 0, "learnt": 0, "bytes": 0}
 
-    def __enter__(self) -> TokenWriter:
+    def __enter__(self) -> ShardWriter:
         self._streams = [path.open("wb") for path in self.paths]
         return self
 
@@ -90,10 +113,25 @@ class TokenWriter:
                 self.weights.write(before[start : start + _COPY_TOKENS].astype(WEIGHT).tobytes())
         self.weights.write((mask if weights is None else weights).astype(WEIGHT).tobytes())
 
-    def remove(self) -> None:
-        """Take back files without documents."""
-        for path in self.paths:
-            path.unlink()
+    def finish(self) -> bool:
+        """Write the offsets of closed files; files without documents (preference rows only) are
+        taken back. Whether there were any."""
+        if not self.counts["documents"]:
+            for path in self.paths:
+                path.unlink()
+            return False
+        save_array(self.offsets_path, np.asarray(self.offsets, dtype=np.int64))
+        return True
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write ``values`` as a .npy file, whole or not at all."""
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            np.save(stream, values, allow_pickle=False)
+
+    write_with(path, fill)
 
 
 def map_file(path: Path, dtype: np.dtype[Any]) -> np.ndarray:
