@@ -14,7 +14,7 @@ for what it forgot. Three seeds of the order of conversations; differences are t
 A stage that is there already is not made again, so a study that was stopped goes on.
 
     python bench/sft.py --budget                 # what it costs; trains nothing
-    python bench/sft.py [--tokens 200K] [--first-tokens 700K] [--work runs/bench-sft]
+    python bench/sft.py [--tokens 200K] [--first-tokens 700K] [--arms sft text]
 
 Text is below $YAONGI_DATA; results: bench/results/sft.json and docs/results/sft.md.
 """
@@ -60,7 +60,7 @@ from yaongi.tune.sft import SFTConfig, sft
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
-ARMS = ("sft", "template", "text")
+ARMS = ("sft", "text", "template")
 PAGES = {  # of recipes/korean-small.yaml, which states their licences: tiers A and B
     "ko": ("ko_president_speeches", "ko_nsmc_reviews", "ko_python_docs", "ko_news_sentences",
            "ko_fastapi_docs", "ko_d2l"),
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments().parse_args(argv)
     torch.set_num_threads(1)
     try:
-        lab = Lab(args.work, args.first_tokens, args.tokens)
+        lab = Lab(args.work, args.first_tokens, args.tokens, args.arms)
         if args.budget:
             print(lab.budget())
             return 0
@@ -112,6 +112,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Fine-tuning against continued pretraining.")
     parser.add_argument("--tokens", default="200K", help="of each fine-tuning")
     parser.add_argument("--first-tokens", default="700K", help="of pretraining")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="those to compare")
     parser.add_argument("--budget", action="store_true", help="show what it costs, then stop")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/sft.json")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/results/sft.md")
@@ -122,8 +123,8 @@ def _arguments() -> argparse.ArgumentParser:
 class Lab:
     """The stages of the study below ``work``, each made when first asked for."""
 
-    def __init__(self, work: Path, first_tokens: str, tokens: str) -> None:
-        self.work = work
+    def __init__(self, work: Path, first_tokens: str, tokens: str, arms: Sequence[str]) -> None:
+        self.work, self.arms = work, tuple(arms)
         self.first = parse(PretrainConfig, {**FIRST, "model": MODEL, "tokens": first_tokens})
         self.tuning = parse(SFTConfig, {**TUNING, "tokens": tokens})
 
@@ -241,7 +242,7 @@ class Lab:
 
     def study(self) -> dict[str, Any]:
         """Everything the page says, as JSON."""
-        runs = {arm: [self.run(arm, seed) for seed in SEEDS] for arm in ARMS}
+        runs = {arm: [self.run(arm, seed) for seed in SEEDS] for arm in self.arms}
         sizes = {run["bytes"] for of_arm in runs.values() for run in of_arm}
         assert len(sizes) == 1, f"the arms were judged on different texts: {sizes}"
         before = self.work / "before.json"
@@ -279,7 +280,7 @@ class Lab:
 
     def budget(self) -> str:
         """Steps left and how long they take, from a few timed ones."""
-        left = [(a, s) for a in ARMS for s in SEEDS if not (self.work / f"{a}-{s}").is_dir()]
+        left = [(a, s) for a in self.arms for s in SEEDS if not (self.work / f"{a}-{s}").is_dir()]
         tokens = len(left) * (self.tuning.tokens or 0)
         tokens += 0 if (self.work / "base").is_dir() else self.first.tokens or 0
         speed = self._tokens_per_s()

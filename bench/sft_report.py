@@ -84,7 +84,7 @@ def difference(runs: Mapping[str, Any], arm: str, other: str, domain: str) -> In
 
 def _verdict(runs: Mapping[str, Any]) -> str:
     lines = ["Differences of bits per byte, seed by seed (below 0: fine-tuning is better):", ""]
-    for other in ("text", "template"):
+    for other in (name for name in runs if name != "sft"):
         for domain in DOMAINS:
             found = difference(runs, "sft", other, domain)
             clear = "clear of zero" if found.low > 0 or found.high < 0 else "not clear of zero"

@@ -181,13 +181,16 @@ def _prompt(row: Mapping[str, Any]) -> list[Turn]:
 
 def _shared_prompt(row: Mapping[str, Any]) -> list[Turn]:
     """The beginning of two conversations, as UltraFeedback's binarized rows have it."""
-    both = [row.get("chosen"), row.get("rejected")]
-    if not all(isinstance(value, list) and len(value) > 1 for value in both):
-        raise BrokenRow("prompt is missing")
-    first, second = (turns(v[:-1], n) for v, n in zip(both, ("chosen", "rejected"), strict=True))
+    first, second = (_but_last(row.get(name), name) for name in ("chosen", "rejected"))
     if first != second:
         raise BrokenRow("chosen and rejected answer different prompts")
     return first
+
+
+def _but_last(value: object, column: str) -> list[Turn]:
+    if not isinstance(value, list) or len(value) < 2:
+        raise BrokenRow("prompt is missing")
+    return turns(value[:-1], column)
 
 
 _OF_CHAT = ("system", "weight")

@@ -1,5 +1,6 @@
 """Sample weights, from a row of a file to the loss weights of a batch."""
 
+import foreign_tokenizers
 import numpy as np
 import pytest
 from byte_shards import corpus_of, no_tokenizer
@@ -10,6 +11,7 @@ from yaongi.core.seeds import Seed
 from yaongi.data.batches import PackedConversations, eval_batches
 from yaongi.data.shards import Shards, ShardsConfig, build_shards, document_encoder
 from yaongi.data.weights import token_weights
+from yaongi.text.foreign import load_tokenizer
 
 
 def pair(i, **said):
@@ -90,6 +92,22 @@ def test_weights_are_stored_only_where_there_are_some(made):
 def test_held_out_conversations_are_measured_without_weights(made):
     for batch in eval_batches(made, "chat", 2, 128):
         assert set(np.unique(batch.weights)) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("make", "template"),
+    [("make", "LLAMA_LIKE"), ("make", "CHATML"), ("make_sentencepiece", "LLAMA2")],
+)
+def test_weights_follow_an_imported_template(tmp_path, make, template):
+    getattr(foreign_tokenizers, make)(tmp_path, getattr(foreign_tokenizers, template))
+    tok = load_tokenizer(tmp_path)
+    messages = [*pair(1, weight=0.5), *pair(2), *pair(3, weight=0)]
+    ids, mask = tok.conversation(messages)
+    weights = token_weights(mask, {"messages": messages, "weight": 3})
+    said = {w: tok.decode(np.asarray(ids)[weights == w].tolist()) for w in np.unique(weights)}
+    assert set(said) == {0.0, 1.5, 3.0}
+    assert "2입니다." in said[1.5] and "4입니다." in said[3.0]
+    assert "6입니다." in said[0.0] and "더하기" in said[0.0]
 
 
 def test_a_template_whose_answers_cannot_be_told_apart():
