@@ -50,24 +50,21 @@ def command(corpus: Path, reason: str, most: int, as_json: bool) -> None:
 
 
 def found(corpus: Artifact) -> list[dict[str, Any]]:
-    """For each step and reason: how many documents, and those that the corpus keeps to show."""
-    rows = [json.loads(line) for line in _read(corpus)]
+    """For each step and reason: how many documents, and those that the corpus keeps to show.
+
+    What was changed or only counted is there where examples are.
+    """
+    examples: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in map(json.loads, _read(corpus)):
+        if not row["kept"]:
+            examples.setdefault((row["step"], row["reason"]), []).append(row)
     return [
         {"step": step["step"], "reason": reason, "documents": times,
-         "examples": [row for row in rows if _is(row, step["step"], reason)]}
+         "examples": examples.get((step["step"], reason), [])}
         for step in corpus.manifest.counts["steps"]
-        for reason, times in _reasons(step).items()
+        for reason, times in (step["dropped"] | step["changed"]).items()
+        if reason in step["dropped"] or (step["step"], reason) in examples
     ]  # fmt: skip
-
-
-def _reasons(step: Mapping[str, Any]) -> dict[str, int]:
-    """Why documents were dropped; and of the split, which ask what others ask."""
-    asks = step["changed"] if step["step"] == "split" else {}
-    return step["dropped"] | {reason: n for reason, n in asks.items() if reason != "held out"}
-
-
-def _is(row: Mapping[str, Any], step: str, reason: str) -> bool:
-    return not row["kept"] and (row["step"], row["reason"]) == (step, reason)
 
 
 def _read(corpus: Artifact) -> Sequence[str]:

@@ -36,7 +36,8 @@ from yaongi.text.control import (
 
 Message = Mapping[str, Any]
 """``role`` and ``content``; an assistant's may have ``thinking`` and ``tool_calls``, a list of
-``{"name", "arguments"}`` or OpenAI's ``{"function": {"name", "arguments"}}``."""
+``{"name", "arguments"}`` or OpenAI's ``{"function": {"name", "arguments"}}``. Its ``weight`` is for
+``data.weights``."""
 
 ROLES = ("system", "user", "assistant", "tool")
 _AFTER = {  # role -> what may stand before it; None is the start
