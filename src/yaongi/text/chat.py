@@ -166,7 +166,7 @@ def validate(messages: Sequence[Message], *, generation_prompt: bool = False) ->
     before: Message | None = None
     for place, message in enumerate(messages, 1):
         _check_order(before, message, place)
-        said = message.get("content") or message.get("tool_calls")
+        said = (message.get("content") or "").strip() or message.get("tool_calls")
         if not said and message["role"] != "tool":  # a tool may well return nothing
             raise DataError("Message {place} ({role}) is empty.", place=place, role=message["role"])
         before = message

@@ -148,7 +148,7 @@ def test_control_tokens_typed_in_a_message_stay_text_in_every_layout():
 @pytest.mark.parametrize("said", ["", " \n", "\ud800"])
 def test_nothing_said_or_no_unicode_is_refused_in_every_layout(said):
     for row in layouts_of(said):
-        with pytest.raises(BrokenRow, match="empty|not Unicode"):
+        with pytest.raises(BrokenRow, match=r"empty|not Unicode"):
             recognise(row)
 
 
