@@ -90,3 +90,19 @@ def test_without_resets_the_loss_would_differ(made):
     with torch.no_grad():
         losses = [float(next_token(model, part).nll) for part in (row, blind)]
     assert abs(losses[1] / losses[0] - 1) > 1e-3
+
+
+def test_padding_does_not_count_for_the_balance_of_experts(made):
+    """Neither in the tokens of each expert, which move the router, nor in the balance loss."""
+    model = tiny.lm("*E", seed=4).train()
+    batches = PackedConversations(made["shards"], 1, 384, Seed(0), domains=["chat"])
+    rows = [to_device(batches.batch(s), 0, 1, model.device) for s in range(batches.rows_per_epoch)]
+    row = max(rows, key=lambda row: int((row.doc_ids < 0).sum()))
+    length = int((row.doc_ids >= 0).sum())
+    assert length < row.ids.shape[1]
+    cut = MicroBatch(*(a[:, :length] for a in (row.ids, row.targets, row.weights, row.doc_ids)))
+    whole, short = next_token(model, row), next_token(model, cut)
+    assert torch.equal(whole.counts[1], short.counts[1])
+    assert float(whole.counts[1].sum()) == 2 * length  # top 2
+    assert float(whole.aux.detach()) == pytest.approx(float(short.aux.detach()), rel=1e-5)
+    assert float(whole.aux.detach()) > 0
