@@ -104,11 +104,11 @@ def _history(row: Mapping[str, Any]) -> list[Turn]:
     """LLaMA-Factory's earlier turns of an Alpaca row: [[question, answer], ...]."""
     earlier: list[Turn] = []
     for pair in row.get("history") or []:
-        if not (
-            isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)
-        ):
-            raise BrokenRow("history is not a list of question and answer")
-        earlier += [_user(pair[0]), assistant(pair[1])]
+        match pair:
+            case [str(question), str(reply)]:
+                earlier += [_user(question), assistant(reply)]
+            case _:
+                raise BrokenRow("history is not a list of question and answer")
     return earlier
 
 
