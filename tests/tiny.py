@@ -70,14 +70,18 @@ def lm(
     return model.eval()
 
 
-def road(folder: Path, chats: list[list[dict[str, str]]] | None = None) -> dict[str, Artifact]:
-    """A corpus of two text domains (and conversations, if any), its tokenizer and its shards."""
+def road(folder: Path, chats: list[Any] | None = None) -> dict[str, Artifact]:
+    """A corpus of two text domains (and conversations, if any), its tokenizer and its shards.
+
+    Args:
+        chats: messages each, or whole rows.
+    """
     data = folder / "data"
     data.mkdir(parents=True)
     rows = {
         "ko": [{"text": f"{TEXTS[i % 5]} 번호 {i}번."} for i in range(40)],
         "en": [{"text": f"{TEXTS[5]} Number {i}."} for i in range(40)],
-        "chat": [{"messages": messages} for messages in chats or []],
+        "chat": [one if isinstance(one, dict) else {"messages": one} for one in chats or []],
     }
     sources = [{"path": f"{d}.jsonl", "domain": d, "licence": "CC0"} for d in rows if rows[d]]
     for domain, lines in rows.items():

@@ -14,7 +14,6 @@ from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
 from yaongi.data.answers import AskConfig, ask
 from yaongi.data.corpus import CorpusConfig, build_corpus
-from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.model.io import MODEL_KINDS
 from yaongi.tune.distill import DistillConfig
 
@@ -79,17 +78,6 @@ class Taught:
     def tokenizer(self) -> Artifact:
         """What the text is encoded with: the student's, which has to be the teacher's too."""
         return tokenizer_of(self.student or self.teacher)
-
-    def talk(self, cfg: ShardsConfig, folder: Folder, seed: Seed) -> Artifact:
-        """The conversations to learn from, as tokens."""
-        assert self.cfg.data is not None
-        with stage(_("conversations")) as report:
-            corpus = build_corpus(
-                self.cfg.data, folder("distill-corpus"), seed.split("chat"), on_progress=report
-            )
-            return build_shards(
-                cfg, corpus, self.tokenizer, folder("distill-shards"), on_progress=report
-            )
 
 
 def answered(cfg: Asking, folder: Folder, seed: Seed) -> Artifact:

@@ -16,9 +16,10 @@ from pydantic import Field, model_validator
 
 import yaongi
 from yaongi.cli.console import Report, stage
+from yaongi.cli.conversations import tell_corpus, tell_packing
 from yaongi.cli.distilling import Asking, Distilling, Taught, answered
-from yaongi.cli.start import Continuing, Start
-from yaongi.core.artifact import Artifact
+from yaongi.cli.start import Continuing, Start, tokenizer_of
+from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.config import Config, load_recipe, parse
 from yaongi.core.errors import ConfigError, TokenizerError
 from yaongi.core.i18n import translate as _
@@ -28,6 +29,7 @@ from yaongi.data.mix import DEFAULT_MIX, check_mix
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.run import EvalConfig, bpb_probes, evaluate
 from yaongi.infer.generate import check_fits
+from yaongi.model.io import MODEL_KINDS
 from yaongi.model.lm import LM
 from yaongi.text.foreign import AnyTokenizer
 from yaongi.text.train import TokenizerConfig
@@ -40,35 +42,46 @@ from yaongi.train.run import BUDGETS, Probes, TrainConfig
 from yaongi.tune.distill import check_models, distill
 from yaongi.tune.sft import SFTConfig, sft
 
-_SHARED = ("corpus", "tokenizer", "shards", "chat-corpus", "chat-shards", "distill-corpus",
-           "distill-shards", "prompts", "answers", "answers-corpus")  # fmt: skip
+_KINDS = ("shards", "corpus")
 PROBE_TOKENS = 50_000  # held-out tokens per domain at each evaluation during training
 
 
 class Tuning(Config):
-    """Fine-tuning: the conversations it learns from, and how."""
+    """Fine-tuning: the conversations it learns from, and how.
+
+    Attributes:
+        then: a further stage, on other conversations, of the model that this one makes.
+    """
 
     data: CorpusConfig
     train: SFTConfig = SFTConfig()
+    then: Tuning | None = None
+
+    def stages(self) -> list[tuple[str, Tuning]]:
+        """("", this one), ("-2", the next), ...: what their folders' names end in."""
+        later = self.then.stages() if self.then else []
+        return [("", self), *((f"-{i}", one) for i, (_end, one) in enumerate(later, 2))]
 
 
 class Recipe(Config):
     """A whole road: what to read, which model to make, how to judge it.
 
     A model is made from nothing (``pretrain``) or from another one (``continual``), which then
-    brings its tokenizer along; or it learns from a teacher (``distill``), either from the one made
-    before or from another, which brings its tokenizer along as well.
+    brings its tokenizer along. A recipe without ``data`` makes none; it tunes ``model``. A student
+    (``distill``) learns from the model made so far, or from another with its tokenizer.
 
     Attributes:
         name: the folder below ``runs/`` unless ``--out`` says otherwise.
+        model: folder of the model to tune, where the recipe makes none.
         model_name: the folder of what belongs to one model; the preset's name by default.
         mix: share of each domain in the tokens of pretraining, the first or the continual one.
     """
 
     name: str
+    model: str | None = None
     model_name: str = "model"
     seed: int = 0
-    data: CorpusConfig
+    data: CorpusConfig | None = None
     tokenizer: TokenizerConfig = TokenizerConfig()
     shards: ShardsConfig = ShardsConfig()
     mix: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_MIX), min_length=1)
@@ -81,9 +94,17 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _one_training(self) -> Recipe:
-        taught = self.distill is not None and self.distill.teacher is not None
-        given = (self.pretrain is not None) + (self.continual is not None)
-        if given != 1 and not (taught and given == 0):
+        makes = self.pretrain is not None or self.continual is not None
+        if self.distill and self.distill.teacher and self.data and not makes and not self.model:
+            return self  # the student is what it makes
+        if makes == (self.data is None) or (makes and self.model is not None):
+            raise ConfigError(
+                "a recipe has data and one of pretrain and continual, or none of these and a "
+                "model to tune (model: DIR, or --model DIR)"
+            )
+        if not makes:
+            return self
+        if (self.pretrain is None) == (self.continual is None):
             raise ConfigError(
                 "a recipe has one of the sections pretrain (a model from nothing) and continual "
                 "(from another model)"
@@ -145,7 +166,7 @@ class Road:
 
     def folder(self, name: str) -> Path:
         """Where the result of the stage ``name`` goes."""
-        shared = name in _SHARED
+        shared = name.endswith(("corpus", "tokenizer", "shards", "prompts", "answers"))
         return self.at.get(name) or (
             self.out / name if shared else self.out / self.recipe.model_name / name
         )
@@ -153,10 +174,11 @@ class Road:
     @functools.cached_property
     def corpus(self) -> Artifact:
         """Raw text, cleaned of broken rows and duplicates."""
+        data = self.recipe.data
+        if data is None:
+            raise ConfigError("The recipe '{name}' has no section data.", name=self.recipe.name)
         with stage(_("corpus")) as report:
-            made = build_corpus(
-                self.recipe.data, self.folder("corpus"), self.seed, on_progress=report
-            )
+            made = build_corpus(data, self.folder("corpus"), self.seed, on_progress=report)
         for mix in (self.recipe.mix, self.recipe.tokenizer.mix):
             if mix is not None:
                 check_mix(mix, made.manifest.counts["domains"], where=made.path)
@@ -165,10 +187,12 @@ class Road:
     @functools.cached_property
     def tokenizer(self) -> Artifact:
         """A vocabulary learnt from the corpus in the proportions of a mix, or the model's."""
-        if self.recipe.continual is not None:
-            return self.start.tokenizer
         if self._has_a_teacher:
             return self.taught.tokenizer
+        if self.recipe.data is None:
+            return tokenizer_of(self.base)
+        if self.recipe.continual is not None:
+            return self.start.tokenizer
         cfg, corpus = self.recipe.tokenizer, self.corpus
         with stage(_("tokenizer")) as report:
             texts = sample_texts(corpus, cfg.mix or self.recipe.mix, cfg.sample_bytes)
@@ -186,7 +210,11 @@ class Road:
 
     @functools.cached_property
     def base(self) -> Artifact:
-        """The pretrained model, from nothing or from another."""
+        """The pretrained model, from nothing or from another, or the one to tune."""
+        if self.recipe.data is None:
+            if self.recipe.model is None:
+                raise ConfigError("No model to tune: give --model DIR, or model in the recipe.")
+            return open_artifact(self.recipe.model, MODEL_KINDS)
         if self.recipe.continual is not None:
             return self._continued
         cfg, shards, tokenizer = self.recipe.pretraining, self.shards, self.tokenizer
@@ -227,36 +255,41 @@ class Road:
                 on_step=_watch(report),
             )
 
-    @functools.cached_property
-    def chat_shards(self) -> Artifact:
-        """The conversations of fine-tuning as tokens."""
-        data, tokenizer = self._tuning.data, self.tokenizer
+    def conversations(self, data: CorpusConfig, name: str) -> Artifact:
+        """Conversations as tokens, in ``<name>-shards``; their text in ``<name>-corpus``."""
+        tokenizer = self.tokenizer
         with stage(_("conversations")) as report:
             corpus = build_corpus(
-                data, self.folder("chat-corpus"), self.seed.split("chat"), on_progress=report
+                data, self.folder(f"{name}-corpus"), self.seed.split(name), on_progress=report
             )
-            return build_shards(
+            shards = build_shards(
                 self.recipe.shards,
                 corpus,
                 tokenizer,
-                self.folder("chat-shards"),
+                self.folder(f"{name}-shards"),
                 on_progress=report,
             )
+        tell_corpus(corpus)
+        return shards
 
     @functools.cached_property
     def sft(self) -> Artifact:
-        """The model that chats."""
-        cfg, base, shards = self._tuning.train, self.base, self.chat_shards
-        with stage(_("fine-tuning")) as report:
-            return sft(
-                cfg,
-                base,
-                shards,
-                self.folder("sft"),
-                seed=self.recipe.seed,
-                probes=_probes(cfg, shards),
-                on_step=_watch(report),
-            )
+        """The model that chats, after every stage of fine-tuning."""
+        model = self.base
+        for end, tuning in self._tuning.stages():
+            shards = self.conversations(tuning.data, f"chat{end}")
+            with stage(_("fine-tuning")) as report:
+                model = sft(
+                    tuning.train,
+                    model,
+                    shards,
+                    self.folder(f"sft{end}"),
+                    seed=self.recipe.seed,
+                    probes=_probes(tuning.train, shards),
+                    on_step=_watch(report),
+                )
+            tell_packing(model)
+        return model
 
     @property
     def _has_a_teacher(self) -> bool:
@@ -278,8 +311,8 @@ class Road:
         taught = self.taught
         teacher, student, cfg = taught.teacher, taught.student, taught.cfg.train
         check_models(cfg, teacher, student)  # what does not fit shows before any work
-        text = taught.cfg.data is None
-        shards = self.shards if text else taught.talk(self.recipe.shards, self.folder, self.seed)
+        data = taught.cfg.data
+        shards = self.shards if data is None else self.conversations(data, "distill")
         with stage(_("distillation")) as report:
             return distill(
                 cfg,
@@ -287,7 +320,7 @@ class Road:
                 shards,
                 self.folder("distill"),
                 student=student,
-                mix=self.recipe.mix if text else None,
+                mix=self.recipe.mix if data is None else None,
                 seed=self.recipe.seed,
                 probes=_probes(cfg, shards),
                 on_step=_watch(report),
@@ -316,10 +349,19 @@ class Road:
                 *load_whole(model.path),
                 cfg,
                 self.folder("report"),
-                inputs=[model, self.shards, self.corpus],
+                inputs=[model, *self._judged_on],
                 seed=self.recipe.seed,
                 on_progress=report,
             )
+
+    @property
+    def _judged_on(self) -> list[Artifact]:
+        """Shards and corpus that scores are taken on: those of the text the model was made from,
+        else the last conversations."""
+        if self.recipe.data is not None:
+            return [self.shards, self.corpus]
+        name = "distill" if self.recipe.distill else f"chat{self._tuning.stages()[-1][0]}"
+        return [open_artifact(self.folder(f"{name}-{kind}"), kind) for kind in _KINDS]
 
     @property
     def _tuning(self) -> Tuning:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yaongi.cli import data_quality, data_report, tokenizer_extend
+from yaongi.cli import data_examples, data_quality, data_report, tokenizer_extend
 from yaongi.cli.console import emit
 from yaongi.cli.continue_ import imported_licences
 from yaongi.cli.funnel import funnel
@@ -78,6 +78,7 @@ def data_ask(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json
     _summary(_road(recipe, overrides, "answers-corpus", out).answers, as_json)
 
 
+data.add_command(data_examples.command)
 data.add_command(data_quality.command, "quality")
 data.add_command(data_report.command)
 
@@ -159,12 +160,13 @@ def pretrain(
 
 
 @click.command(
-    help=_("Fine-tune on a recipe's conversations: its own base model, or the one given."),
+    help=_("Fine-tune on a recipe's conversations: its own base model, or the one given, which may "
+           "be fine-tuned or imported."),
     epilog=_("Example: yaongi sft recipes/korean-small.yaml --model runs/korean-small/26m/base"),
-)
+)  # fmt: skip
 @recipe_argument
 @overrides_argument
-@click.option("--model", type=click.Path(path_type=Path), help=_("A base model to start from."))
+@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
 @out_option
 @json_option
 def sft(
@@ -175,7 +177,9 @@ def sft(
     as_json: bool,
 ) -> None:
     """Make the chat model."""
-    road = _road(recipe, overrides, "sft", out)
+    checked = read_recipe(recipe, overrides)
+    last = checked.sft.stages()[-1][0] if checked.sft else ""
+    road = Road(checked, at={f"sft{last}": out} if out else None)
     if model is not None:
         base = open_artifact(model, MODEL_KINDS)
         road.base = base

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from yaongi.core.artifact import Artifact, open_artifact
+from yaongi.core.artifact import MANIFEST, Artifact, open_artifact
 from yaongi.core.config import Config
 from yaongi.core.errors import ConfigError
 from yaongi.data.origin import tokenizer_origin
@@ -62,16 +62,13 @@ class Start:
 
 
 def tokenizer_of(model: Artifact) -> Artifact:
-    """What a model has its tokenizer from: the artifact it was trained with, or its import.
+    """What a model has its tokenizer from: the artifact it was trained with, or its import; the
+    model itself, which has a copy, where that is no longer in its place.
 
-    Raises:
-        ConfigError: it is no longer where it was.
+    Several models of one tokenizer can then share shards.
     """
     wanted = tokenizer_origin(model)
-    if wanted is None or not Path(wanted.path).is_dir():
-        raise ConfigError(
-            "The tokenizer {path} that {model} was trained with is not there.",
-            path=wanted.path if wanted else "?",
-            model=model.path,
-        )
-    return open_artifact(wanted.path, wanted.kind)
+    if wanted is None or not (Path(wanted.path) / MANIFEST).is_file():
+        return model
+    found = open_artifact(wanted.path)
+    return found if found.hash == wanted.hash else model

@@ -30,7 +30,8 @@ class Batch:
         ids: (B,T) int64.
         targets: (B,T) int64, the token after each of ``ids``.
         weights: (B,T) float32; 0 where a target is not to be learnt.
-        doc_ids: (B,T) int32, 0, 1, 2... within a row: where documents change, state resets.
+        doc_ids: (B,T) int32, 0, 1, 2... within a row: where documents change, state resets; -1
+            is the padding of packed conversations.
         domains: (B,) int64, a place in the maker's ``domains``.
         text_bytes: UTF-8 bytes of the targets with weight; only evaluation counts them.
     """
@@ -227,7 +228,8 @@ class PackingReport:
 
 
 class PackedConversations:
-    """Tuning batches: whole conversations packed into rows, learning only what is masked 1.
+    """Tuning batches: whole conversations packed into rows, learning only what is masked 1, each
+    token by its weight.
 
     Rows are filled by best fit, longest first, which depends on lengths alone; each epoch deals
     conversations of equal length anew and shuffles the rows, so every epoch has as many rows.
@@ -323,12 +325,13 @@ class PackedConversations:
         chosen = self._conversations[dealt[self._bins[order[k]]]]
         tokens = np.full(self.seq_len + 1, self._pad_id, dtype=np.int64)
         mask = np.zeros(self.seq_len + 1, dtype=np.float32)
-        doc_ids = np.full(self.seq_len, len(chosen), dtype=np.int32)
+        doc_ids = np.full(self.seq_len, -1, dtype=np.int32)
         at = 0
         for i, (domain, _, begin, length, _) in enumerate(chosen.tolist()):
             shard, part = self._shards[domain], slice(begin, begin + length)
             tokens[at : at + length] = shard.tokens[part]
-            mask[at : at + length] = 1.0 if shard.mask is None else shard.mask[part]
+            weights = shard.mask if shard.weights is None else shard.weights
+            mask[at : at + length] = 1.0 if weights is None else weights[part]
             mask[at] = 0.0  # what follows a conversation in a row is chance
             doc_ids[at : at + length] = i
             at += length

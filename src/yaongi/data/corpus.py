@@ -31,6 +31,7 @@ from yaongi.core.errors import ConfigError, DataError
 from yaongi.core.files import plain, read_json, sha256_json, write_json
 from yaongi.core.seeds import Seed
 from yaongi.core.units import Count
+from yaongi.data import prompts
 from yaongi.data.cleaning import clean_all
 from yaongi.data.cleaning.read import Work
 from yaongi.data.cleaning.shards import Shards
@@ -156,7 +157,8 @@ def build_corpus(
             shutil.rmtree(work.path)
             raise unusable
         held = Held(cfg.val_fraction, cfg.val_docs)
-        sides = assign(shards.digests, shards.domain, shards.form, shards.said, held)
+        asked, about = prompts.keys(shards), (shards.domain, shards.form, shards.said)
+        sides = assign(shards.digests, *about, held, prompts=asked)
         found = find(
             shards,
             sides,
@@ -168,12 +170,14 @@ def build_corpus(
             ),
         )
         sides = np.where(found.dropped(), DUPLICATE, sides)
-        counts = count_all(shards, sides, found, cfg.sources)
+        kin = prompts.find(shards, asked, sides)
+        counts = count_all(shards, sides, found, kin, cfg.sources)
         counts["warnings"] = warnings + counts["warnings"]
         write_splits(
             shards,
             sides,
             found,
+            kin,
             work.path,
             keep_dropped=cfg.keep_rejected,
             on_progress=lambda share, note: progress(_DEDUP_END + (1 - _DEDUP_END) * share, note),

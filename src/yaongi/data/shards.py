@@ -9,11 +9,10 @@ flat layout is nanoGPT's and Megatron's.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from datatrove.data import Document
@@ -21,43 +20,27 @@ from datatrove.data import Document
 from yaongi.core.artifact import Artifact, draft, existing, open_artifact
 from yaongi.core.config import Config
 from yaongi.core.errors import DataError
-from yaongi.core.files import write_with
 from yaongi.data.corpus import SPLITS, Progress, domains_of, read_corpus
 from yaongi.data.mix import check_mix
 from yaongi.data.recognise import CHAT, PREFERENCE
+from yaongi.data.token_files import (
+    WEIGHT,
+    DocumentEncoder,
+    Encoded,
+    ShardWriter,
+    map_file,
+    save_array,
+)
+from yaongi.data.weights import token_weights
 from yaongi.text.foreign import AnyTokenizer, load_tokenizer
+
+__all__ = ["DocumentEncoder", "DomainShard", "Encoded", "ShardWriter", "Shards", "ShardsConfig",
+           "batches_of", "build_shards", "document_encoder", "save_array",
+           "shard_dtype"]  # fmt: skip
 
 _LARGEST = {"uint16": 2**16, "uint32": 2**32}
 _BATCH_CHARS = 2_000_000
 _BATCH_DOCUMENTS = 1000
-
-
-class Encoded(NamedTuple):
-    """A document's tokens from its opener on, and for a conversation which of them to learn (1)
-    or not (0)."""
-
-    ids: Sequence[int]
-    mask: Sequence[int] | None = None
-
-
-@dataclass(frozen=True)
-class DocumentEncoder:
-    """Documents to tokens, and what shards need to know of the vocabulary.
-
-    Args:
-        encode: documents -> one Encoded each.
-        token_bytes: UTF-8 bytes each id stands for, 0 for control tokens; its length is the
-            vocabulary size.
-        eot_id: opens every text.
-        pad_id: fills rows that are not full.
-        lead_bytes: bytes of a text's first token that are not the text's: SentencePiece's space.
-    """
-
-    encode: Callable[[Sequence[Document]], list[Encoded]]
-    token_bytes: Sequence[int]
-    eot_id: int
-    pad_id: int
-    lead_bytes: int = 0
 
 
 def document_encoder(tokenizer: AnyTokenizer) -> DocumentEncoder:
@@ -67,7 +50,7 @@ def document_encoder(tokenizer: AnyTokenizer) -> DocumentEncoder:
         plain = [d.text for d in documents if "messages" not in d.metadata]
         texts = iter(tokenizer.encode_batch(plain))
         return [
-            Encoded(*tokenizer.conversation(d.metadata["messages"]))
+            _conversation(tokenizer, d.metadata)
             if "messages" in d.metadata
             else Encoded([tokenizer.eot_id, *next(texts)])
             for d in documents
@@ -75,6 +58,14 @@ def document_encoder(tokenizer: AnyTokenizer) -> DocumentEncoder:
 
     sizes = [len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)]
     return DocumentEncoder(encode, sizes, tokenizer.eot_id, tokenizer.pad_id, tokenizer.lead_bytes)
+
+
+def _conversation(tokenizer: AnyTokenizer, metadata: Mapping[str, Any]) -> Encoded:
+    ids, mask = tokenizer.conversation(metadata["messages"])
+    weights = token_weights(mask, metadata)
+    if weights is not None:
+        mask = (weights > 0).astype(np.uint8).tolist()  # what counts nothing is not learnt
+    return Encoded(ids, mask, weights)
 
 
 class ShardsConfig(Config):
@@ -100,8 +91,9 @@ def build_shards(
     """Encode a corpus into a ``shards`` artifact; an unchanged one is returned as it is.
 
     Writes for each split and domain ``<domain>.tokens.bin`` and ``<domain>.offsets.npy``, with
-    ``<domain>.mask.bin`` where there are conversations, and ``token_bytes.npy`` once. Document i
-    is line i of the corpus file; preference rows stay in the corpus.
+    ``<domain>.mask.bin`` where there are conversations, ``<domain>.weights.bin`` where some of
+    them count more or less than others, and ``token_bytes.npy`` once. Document i is line i of the
+    corpus file; preference rows stay in the corpus.
 
     Args:
         tokenizer: the artifact that trained one, or a model that came with one.
@@ -120,7 +112,7 @@ def build_shards(
     dtype = shard_dtype(cfg.dtype, len(encoder.token_bytes))
     jobs = [(split, domain) for split in splits for domain in domains_of(corpus, split)]
     with draft(out, "shards", **made) as work:
-        _save(work.path / "token_bytes.npy", np.asarray(encoder.token_bytes, dtype=np.uint16))
+        save_array(work.path / "token_bytes.npy", np.asarray(encoder.token_bytes, dtype=np.uint16))
         domains: dict[str, dict[str, Any]] = {}
         for i, (split, domain) in enumerate(jobs):
             if on_progress:
@@ -163,73 +155,26 @@ def _write_domain(
     """One domain of one split; ``folder`` is named after the split."""
     forms = corpus.manifest.counts["domains"][domain][folder.name]["forms"]
     folder.mkdir(exist_ok=True)
-    with _Writer(folder, domain, encoder, dtype, masked=CHAT in forms) as out:
-        for batch in _batches(read_corpus(corpus, folder.name, domain)):
+    with ShardWriter(folder, domain, encoder, dtype, masked=CHAT in forms) as out:
+        for batch in batches_of(read_corpus(corpus, folder.name, domain)):
             for encoded in encoder.encode(batch):
                 out.add(encoded)
-    if not out.counts["documents"]:  # preference rows only
-        out.remove()
-    else:
-        _save(folder / f"{domain}.offsets.npy", np.asarray(out.offsets, dtype=np.int64))
+    out.finish()
     return out.counts
 
 
-class _Writer:
-    """Appends documents to the files of one domain and counts them."""
+def batches_of(
+    documents: Iterable[Document], *, preferences: bool = False
+) -> Iterator[list[Document]]:
+    """Documents to encode together: enough to keep every core busy, few enough to hold.
 
-    def __init__(
-        self,
-        folder: Path,
-        domain: str,
-        encoder: DocumentEncoder,
-        dtype: np.dtype[Any],
-        *,
-        masked: bool,
-    ) -> None:
-        self.lead_bytes, self.dtype = encoder.lead_bytes, dtype
-        self.sizes = np.asarray(encoder.token_bytes)
-        self.paths = [folder / f"{domain}.tokens.bin"]
-        if masked:
-            self.paths.append(folder / f"{domain}.mask.bin")
-        self.offsets = array("q", [0])
-        self.counts = {"documents": 0, "tokens": 0, "learnt": 0, "bytes": 0}
-
-    def __enter__(self) -> _Writer:
-        self._streams = [path.open("wb") for path in self.paths]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for stream in self._streams:
-            stream.close()
-
-    def add(self, encoded: Encoded) -> None:
-        """Write one document."""
-        row = np.asarray(encoded.ids, dtype=self.dtype)
-        mask = np.ones(len(row), dtype=np.uint8)
-        size = int(self.sizes[row].sum())
-        if encoded.mask is not None:
-            mask = np.asarray(encoded.mask, dtype=np.uint8)
-        elif len(row) > 1:
-            size -= self.lead_bytes
-        for stream, values in zip(self._streams, (row, mask), strict=False):
-            stream.write(values.tobytes())
-        self.offsets.append(self.offsets[-1] + len(row))
-        new = (1, len(row), int(mask.sum()), size)
-        for key, n in zip(self.counts, new, strict=True):
-            self.counts[key] += n
-
-    def remove(self) -> None:
-        """Take back files without documents."""
-        for path in self.paths:
-            path.unlink()
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Documents to encode together: enough to keep every core busy, few enough to hold."""
+    Args:
+        preferences: these rows and no others, or all others.
+    """
     batch: list[Document] = []
     chars = 0
     for document in documents:
-        if document.metadata["form"] == PREFERENCE:
+        if (document.metadata["form"] == PREFERENCE) != preferences:
             continue
         batch.append(document)
         chars += len(document.text)
@@ -238,14 +183,6 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
             batch, chars = [], 0
     if batch:
         yield batch
-
-
-def _save(path: Path, values: np.ndarray) -> None:
-    def fill(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            np.save(stream, values, allow_pickle=False)
-
-    write_with(path, fill)
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -259,12 +196,14 @@ class DomainShard:
         tokens: (n,) uint16 or uint32.
         offsets: (documents + 1,) int64; document i is ``tokens[offsets[i]:offsets[i + 1]]``.
         mask: (n,) uint8, 1 where a token is to be learnt; None: all of them.
+        weights: (n,) float32, how much each counts in the loss; None: as ``mask``.
     """
 
     domain: str
     tokens: np.ndarray
     offsets: np.ndarray
     mask: np.ndarray | None
+    weights: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -304,14 +243,11 @@ class Shards:
         """Map one domain into memory. Raises DataError when it has no tokens there."""
         check_mix({domain: 1.0}, self.domains(split), where=f"{self.artifact.path}/{split}")
         folder = self.artifact.path / split
-        mask = folder / f"{domain}.mask.bin"
+        mask, weights = folder / f"{domain}.mask.bin", folder / f"{domain}.weights.bin"
         return DomainShard(
             domain,
-            _map(folder / f"{domain}.tokens.bin", self._dtype),
+            map_file(folder / f"{domain}.tokens.bin", self._dtype),
             np.load(folder / f"{domain}.offsets.npy", allow_pickle=False),
-            _map(mask, np.dtype(np.uint8)) if mask.is_file() else None,
+            map_file(mask, np.dtype(np.uint8)) if mask.is_file() else None,
+            map_file(weights, WEIGHT) if weights.is_file() else None,
         )
-
-
-def _map(path: Path, dtype: np.dtype[Any]) -> np.ndarray:
-    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)

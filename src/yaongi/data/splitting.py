@@ -28,6 +28,7 @@ from yaongi.data.cleaning.shards import Shards
 from yaongi.data.dedup.exact import DUPLICATE, TRAIN, VAL
 from yaongi.data.dedup.stage import ELSEWHERE, NEAR, NEAR_COPY, NEAR_HELD, PASSAGES, Found
 from yaongi.data.lines import json_line, writer
+from yaongi.data.prompts import LEAK, SAME, Kin
 from yaongi.data.sources import Rejected, Source
 
 SPLITS = ("train", "val")
@@ -41,6 +42,7 @@ def write_splits(
     shards: Shards,
     sides: np.ndarray,
     found: Found,
+    kin: Kin,
     folder: Path,
     *,
     keep_dropped: bool,
@@ -51,9 +53,10 @@ def write_splits(
     Args:
         sides: (n,) DUPLICATE, TRAIN or VAL.
         found: why those are duplicates that are no copies.
+        kin: which conversations ask the same.
         keep_dropped: put duplicates into the rejected set, too.
     """
-    drops = _Drops(shards, sides, found)
+    drops = _Drops(shards, sides, found, kin)
     with ExitStack() as files:
         rejected = files.enter_context(writer(folder / REJECTED))
         for line in shards.rejected():
@@ -88,22 +91,27 @@ def _examples(shards: Shards) -> Examples:
     return examples
 
 
-_WHY = [("duplicates", COPY), (NEAR, NEAR_COPY), (NEAR, NEAR_HELD), (PASSAGES, ELSEWHERE)]
-"""Step and reason of a duplicate."""
+SPLIT = "split"
+_WHY = [("duplicates", COPY), (NEAR, NEAR_COPY), (NEAR, NEAR_HELD), (PASSAGES, ELSEWHERE),
+        (SPLIT, SAME), (SPLIT, LEAK)]  # fmt: skip
+"""Step and reason of a duplicate, or of a conversation that asks what another one asks."""
 
 
 class _Drops:
     """Why documents are duplicates, and the texts of those that are shown as examples."""
 
-    def __init__(self, shards: Shards, sides: np.ndarray, found: Found) -> None:
-        self.digests, self.original = shards.digests, found.original
+    def __init__(self, shards: Shards, sides: np.ndarray, found: Found, kin: Kin) -> None:
+        self.digests = shards.digests
+        self.original = np.where(kin.like >= 0, kin.like, found.original)
         self.why = np.where(sides == DUPLICATE, 0, -1)
+        self.why[kin.again], self.why[kin.leaks] = 4, 5
         near = np.flatnonzero(found.original >= 0)
         self.why[near] = 1 + (sides[found.original[near]] == VAL)
         self.why[found.repeated()] = 3
-        shown = [_smallest(self.digests, self.why == code) for code in range(3)]
-        self.shown = set[int]().union(*shown)  # of what little was left an example is there
-        self.originals = {int(found.original[i]) for i in self.shown} - {-1}
+        codes = (0, 1, 2, 4, 5)  # of what little was left an example is there
+        shown = [_smallest(self.digests, self.why == code) for code in codes]
+        self.shown = set[int]().union(*shown)
+        self.originals = {int(self.original[i]) for i in self.shown} - {-1}
         self.lines: dict[int, bytes] = {}
 
     def see(self, i: int, line: bytes) -> None:
@@ -119,7 +127,7 @@ class _Drops:
         return rejected_line(said, row["metadata"]["source"], step)
 
     def examples(self) -> Iterator[dict[str, Any]]:
-        """Duplicates; a near copy with the beginning of the document it is like."""
+        """Duplicates and such; where one is like another document, with that one's beginning."""
         for i in sorted(self.shown):
             step, reason = _WHY[self.why[i]]
             row = json.loads(self.lines[i])
@@ -141,24 +149,25 @@ def _smallest(digests: np.ndarray, where: np.ndarray) -> set[int]:
 
 
 def count_all(
-    shards: Shards, sides: np.ndarray, found: Found, sources: Sequence[Source]
+    shards: Shards, sides: np.ndarray, found: Found, kin: Kin, sources: Sequence[Source]
 ) -> dict[str, Any]:
     """The counts of the manifest: by step, by domain and split, by source and reason."""
     copies = sides == DUPLICATE
     domains = {name: _domain_counts(shards, sides, name) for name in sorted(shards.domains)}
-    by_source = _source_counts(shards, sides, found, sources)
+    by_source = _source_counts(shards, sides, found, kin, sources)
     unheld = [name for name, counts in domains.items() if not counts["val"]["documents"]]
     return {
         "documents": int(np.count_nonzero(~copies)),
         "duplicates": int(np.count_nonzero(copies)),
         "broken": broken_rows(shards.units),
         "steps": _funnel(
-            shards, sides, found, range(len(shards.units)), np.ones(len(shards), bool)
+            shards, sides, found, kin, range(len(shards.units)), np.ones(len(shards), bool)
         ),
         "domains": domains,
         "sources": by_source,
         "warnings": _warnings(shards, by_source)
-        + [f"no document of the domain '{name}' is held out" for name in unheld],
+        + [f"no document of the domain '{name}' is held out" for name in unheld]
+        + _leaks(_count(kin.leaks)),
     }
 
 
@@ -172,8 +181,17 @@ def reasons(tally: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {reason}" for reason, n in sorted(tally.items())) or "no rows"
 
 
+def _leaks(n: int) -> list[str]:
+    return [f"{n} conversations trained on ask what is held out; their source put them there"][:n]
+
+
 def _funnel(
-    shards: Shards, sides: np.ndarray, found: Found, units: Iterable[int], of_these: np.ndarray
+    shards: Shards,
+    sides: np.ndarray,
+    found: Found,
+    kin: Kin,
+    units: Iterable[int],
+    of_these: np.ndarray,
 ) -> list[dict[str, Any]]:
     """The steps in order, for some units and the documents in them."""
     steps = [StepCounts(step["step"]) for step in shards.units[0]["steps"]]
@@ -182,8 +200,9 @@ def _funnel(
             total.add(counts)
     steps += _duplicate_steps(shards, sides, found, of_these)
     kept = of_these & (sides != DUPLICATE)
-    held = Counter({"held out": _count(kept & (sides == VAL))})
-    steps.append(StepCounts("split", _count(kept), int(shards.bytes[kept].sum()), changed=+held))
+    told = {"held out": sides == VAL, SAME: kin.again, LEAK: kin.leaks}
+    changed = Counter({name: _count(kept & there) for name, there in told.items()})
+    steps.append(StepCounts(SPLIT, _count(kept), int(shards.bytes[kept].sum()), changed=+changed))
     return [step.as_json() for step in steps]
 
 
@@ -230,7 +249,7 @@ def _domain_counts(shards: Shards, sides: np.ndarray, domain: str) -> dict[str, 
 
 
 def _source_counts(
-    shards: Shards, sides: np.ndarray, found: Found, sources: Sequence[Source]
+    shards: Shards, sides: np.ndarray, found: Found, kin: Kin, sources: Sequence[Source]
 ) -> dict[str, dict[str, Any]]:
     copies = sides == DUPLICATE
     counts: dict[str, dict[str, Any]] = {}
@@ -238,7 +257,7 @@ def _source_counts(
         units = [unit for unit, of in enumerate(shards.unit_source) if of == i]
         of_source = shards.source == i
         there = of_source & ~copies
-        funnel = _funnel(shards, sides, found, units, of_source)
+        funnel = _funnel(shards, sides, found, kin, units, of_source)
         broken = broken_rows(shards.units[unit] for unit in units)
         counts[_unique(source.name, counts)] = {
             "licence": source.licence,

@@ -113,18 +113,26 @@ class MoELayer(Layer):
         ).view_as(x)
         if self.shared_experts is not None:
             y = y + self.shared_experts.mix(x)
-        return y, state, self._aux(scores, chosen)
+        return y, state, self._aux(scores, chosen, ctx.doc_ids)
 
-    def _aux(self, scores: Tensor, chosen: Tensor) -> LayerAux:
+    def _aux(self, scores: Tensor, chosen: Tensor, doc_ids: Tensor | None) -> LayerAux:
         """Counts (E,), and the balance loss E * sum_e f_e p_e of each row, averaged over rows.
 
-        A mean over rows, not over the batch, so that splitting a batch changes nothing.
+        A mean over rows, not over the batch, so that splitting a batch changes nothing. Padding
+        (document -1) does not count: it is one token over and over, and would turn the balance
+        against the experts that it happens to choose.
         """
-        hits = torch.zeros_like(scores).scatter_(-1, chosen, 1.0).sum(1)  # (B,E)
+        real = torch.ones_like(scores[..., 0])  # (B,T)
+        if doc_ids is not None:
+            real = (doc_ids >= 0).to(scores)
+        marks = real[..., None].expand_as(chosen)
+        hits = torch.zeros_like(scores).scatter_(-1, chosen, marks).sum(1)  # (B,E)
         loss = None
         if self.cfg.balance and self.training:
-            share = hits / (chosen.shape[1] * self.cfg.top_k)
-            mean = (scores / (scores.sum(-1, keepdim=True) + 1e-20)).mean(1)
+            tokens = real.sum(1, keepdim=True)
+            share = hits / (tokens * self.cfg.top_k)
+            shares = scores / (scores.sum(-1, keepdim=True) + 1e-20)
+            mean = torch.einsum("bte,bt->be", shares, real) / tokens
             loss = self.cfg.balance * self.cfg.n_experts * (share * mean).sum(-1).mean()
         return LayerAux(loss, hits.sum(0))
 

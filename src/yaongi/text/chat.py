@@ -36,7 +36,8 @@ from yaongi.text.control import (
 
 Message = Mapping[str, Any]
 """``role`` and ``content``; an assistant's may have ``thinking`` and ``tool_calls``, a list of
-``{"name", "arguments"}`` or OpenAI's ``{"function": {"name", "arguments"}}``."""
+``{"name", "arguments"}`` or OpenAI's ``{"function": {"name", "arguments"}}``. Its ``weight`` is for
+``data.weights``."""
 
 ROLES = ("system", "user", "assistant", "tool")
 _AFTER = {  # role -> what may stand before it; None is the start
@@ -165,7 +166,7 @@ def validate(messages: Sequence[Message], *, generation_prompt: bool = False) ->
     before: Message | None = None
     for place, message in enumerate(messages, 1):
         _check_order(before, message, place)
-        said = message.get("content") or message.get("tool_calls")
+        said = (message.get("content") or "").strip() or message.get("tool_calls")
         if not said and message["role"] != "tool":  # a tool may well return nothing
             raise DataError("Message {place} ({role}) is empty.", place=place, role=message["role"])
         before = message

@@ -1,5 +1,8 @@
 """The summary of a corpus a person reads."""
 
+import pytest
+
+from yaongi.cli.conversations import packing
 from yaongi.cli.funnel import funnel
 
 
@@ -30,3 +33,19 @@ def test_steps_that_did_something_are_told_with_their_first_reasons():
 
 def test_a_corpus_of_an_older_version_has_no_funnel():
     assert funnel({"documents": 3}) == []
+
+
+PACKED = {"conversations": 1200, "rows": 90, "padding": 0.034, "too_long": 7, "untrained": 2}
+
+
+@pytest.mark.parametrize(
+    ("truncate", "said"), [(False, "7 left out because longer"), (True, "7 cut because longer")]
+)
+def test_what_packing_left_out_is_told(truncate, said):
+    line = packing(PACKED, {"seq_len": 512, "truncate": truncate})
+    assert line.startswith("1,200 conversations in 90 rows of 512 tokens, 3% of them empty")
+    assert said in line and line.endswith("2 left out with nothing to learn")
+    whole = packing(
+        PACKED | {"too_long": 0, "untrained": 0}, {"seq_len": 512, "truncate": truncate}
+    )
+    assert ";" not in whole

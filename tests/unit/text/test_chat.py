@@ -127,6 +127,7 @@ def test_conversations_to_learn_from(messages):
         (["안녕"], "Message 1 is a str"),
         ([USER, {"role": "assistant", "content": ""}], r"Message 2 \(assistant\) is empty"),
         ([{"role": "user", "content": ""}, ANSWER], r"Message 1 \(user\) is empty"),
+        ([USER, {**ANSWER, "content": " \n"}], r"Message 2 \(assistant\) is empty"),
         ([USER, {"role": "assistant"}], r"Message 2 \(assistant\): content must be text"),
         ([{"role": "user", "content": [{"type": "text"}]}], "content must be text, not list"),
         ([USER, {**ANSWER, "thinking": 3}], "thinking must be text, not int"),

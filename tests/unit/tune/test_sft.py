@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -11,9 +10,7 @@ from yaongi.data.batches import PackedConversations
 from yaongi.data.corpus import read_corpus
 from yaongi.evals.tasks.bpb import bpb_probes
 from yaongi.model.io import load_model
-from yaongi.text.chat import encode_chat
 from yaongi.text.tokenizer import Tokenizer
-from yaongi.train.objectives import next_token, to_device
 from yaongi.tune.sft import sft
 
 CHATS = [
@@ -42,36 +39,6 @@ config = tiny.sft_config
 def packed(made, **changes):
     settings = {"batch_rows": 4, "seq_len": 128, "seed": Seed(0), "domains": ["chat"], **changes}
     return PackedConversations(made["shards"], **settings)
-
-
-def nll(model, ids, targets, weights, doc_ids):
-    arrays = (torch.as_tensor(np.asarray(a))[None] for a in (ids, targets, weights, doc_ids))
-    ids, targets, weights, doc_ids = arrays
-    with torch.no_grad():
-        logits = model.logits(model(ids, doc_ids=doc_ids).hidden)
-    found = torch.nn.functional.cross_entropy(logits[0], targets[0], reduction="none")
-    return float((found * weights[0]).sum())
-
-
-def test_packed_loss_equals_each_conversation_alone(made):
-    model = tiny.lm(seed=4)
-    tok = Tokenizer.load(made["tokenizer"].path)
-    batches = packed(made, seq_len=384)
-    assert batches.rows_per_epoch < batches.report.conversations / 2  # several in a row
-    together = tokens = 0.0
-    for step in range(batches.steps_per_epoch):
-        batch = batches.batch(step)
-        n = min(4, batches.rows_per_epoch - 4 * step)
-        together += float(next_token(model, to_device(batch, 0, n, model.device)).nll.detach())
-        tokens += float(batch.weights[:n].sum())
-    alone, count = 0.0, 0
-    for messages in train_conversations(made):
-        ids, mask = encode_chat(tok, messages)
-        row = [tok.eot_id, *ids]
-        alone += nll(model, row[:-1], ids, np.asarray(mask, np.float32), [0] * len(ids))
-        count += sum(mask)
-    assert tokens == count
-    assert together == pytest.approx(alone, rel=1e-4)
 
 
 def train_conversations(made):

@@ -1,6 +1,6 @@
 """Cleaned documents on disk, one shard for each unit, and who each of them is.
 
-A shard is JSON lines in zstd, as the corpus will have them; beside it lie 24 bytes about every
+A shard is JSON lines in zstd, as the corpus will have them; beside it lie 32 bytes about every
 document and the unit's notes. What the second pass decides, it decides from those alone.
 """
 
@@ -20,13 +20,15 @@ from yaongi.core.seeds import Seed
 from yaongi.data.cleaning.notes import Notes, example
 from yaongi.data.dedup.exact import TRAIN, UNDECIDED, VAL, digest
 from yaongi.data.lines import json_line, reader, whole_file
+from yaongi.data.recognise import asked
 
-_PACKED = struct.Struct("<16sHBBI")
+_PACKED = struct.Struct("<16s8sHBBI")
 ROW = np.dtype(
-    [("digest", "<u8", 2), ("domain", "<u2"), ("form", "u1"), ("said", "u1"), ("bytes", "<u4")]
-)
-"""A document: digest of its content, codes of domain and form, the side its source gives it
-(``dedup.exact``), and bytes of its text."""
+    [("digest", "<u8", 2), ("prompt", "<u8"), ("domain", "<u2"), ("form", "u1"), ("said", "u1"),
+     ("bytes", "<u4")]
+)  # fmt: skip
+"""A document: digest of its content and of what it asks (a text: of its content again), codes of
+domain and form, the side its source gives it (``dedup.exact``), and bytes of its text."""
 
 _SIDES = {"train": TRAIN, "val": VAL}  # a document's metadata may say its split
 
@@ -70,6 +72,7 @@ class ShardWriter(PipelineStep):
                 )
                 rows += _PACKED.pack(
                     key,
+                    key[:8] if (prompt := asked(labels)) is None else digest(prompt, self.seed)[:8],
                     domains[labels["domain"]],
                     forms[labels["form"]],
                     _SIDES.get(labels.get("split", ""), UNDECIDED),
@@ -98,7 +101,7 @@ class _Codes:
 
 
 class Shards:
-    """All shards as one table in the order of the units: 32 bytes of memory for each document.
+    """All shards as one table in the order of the units: 40 bytes of memory for each document.
 
     Args:
         folder: where ``ShardWriter`` wrote them.
@@ -106,6 +109,7 @@ class Shards:
 
     Attributes:
         digests: (n, 2) uint64.
+        prompts: (n,) uint64, equal where the same is asked.
         domain, form, source, said: (n,) codes; ``domains`` and ``forms`` name the first two.
         bytes: (n,) of text.
         units: the notes of each unit as JSON, with ``documents``, their number.
@@ -124,7 +128,7 @@ class Shards:
             tables.append(table)
             self.units.append(unit | {"documents": len(table)})
         table = np.concatenate(tables)
-        self.digests = table["digest"].copy()
+        self.digests, self.prompts = table["digest"].copy(), table["prompt"].copy()
         self.domain, self.form, self.said = table["domain"], table["form"], table["said"]
         self.bytes = table["bytes"].astype(np.uint64)
         lengths = [unit["documents"] for unit in self.units]

@@ -3,7 +3,8 @@
 A document counts as a copy when its characters agree after NFC and without white space (Korean
 spacing varies between copies). Digests have a fixed size, so a hundred million documents need
 few gigabytes, and the same digest decides what is held out: a document stays on its side when
-sources are added, and text is never on both sides.
+sources are added, and text is never on both sides. Neither is a prompt: conversations that ask
+the same and are answered otherwise are held out together.
 """
 
 from __future__ import annotations
@@ -55,26 +56,48 @@ def assign(
     said: np.ndarray,
     held: Held,
     kept: np.ndarray | None = None,
+    prompts: np.ndarray | None = None,
 ) -> np.ndarray:
     """The side of every document: DUPLICATE, TRAIN or VAL.
 
-    All copies of a held-out content are held out, whatever their form or domain.
+    All copies of a held-out content are held out, whatever their form or domain, and all
+    documents with its prompt but those that their source puts elsewhere.
 
     Args:
         digests: (n, 2) uint64 from ``digest``.
         domains, forms: (n,) small integers.
         said: (n,) UNDECIDED, or the side the source gives a document; ``held`` decides the rest.
         kept: (n,) bool, what is no duplicate; default ``first_copies``.
+        prompts: (n,) uint64 that decide what is held out; default the first half of ``digests``.
     """
     content = _content(digests)
+    prompts = digests[:, 0] if prompts is None else prompts
     kept = _first_of_each(content, forms) if kept is None else kept
-    held_out = np.zeros(content.max(initial=-1) + 1, dtype=bool)
+    held_out = said == VAL
     for domain in np.unique(domains):
         members = np.flatnonzero(kept & (domains == domain) & (said == UNDECIDED))
-        held_out[content[members[_choose(digests[members, 0], held)]]] = True
-    held_out[content[said == VAL]] = True
-    sides = np.where(held_out[content], VAL, TRAIN)
-    return np.where(kept, sides, DUPLICATE).astype(np.uint8)
+        held_out[members[_choose(prompts[members], held)]] = True
+    held_out = _with_kin(held_out, content, np.unique(prompts, return_inverse=True)[1], said)
+    return np.where(kept, np.where(held_out, VAL, TRAIN), DUPLICATE).astype(np.uint8)
+
+
+def _with_kin(
+    held_out: np.ndarray, content: np.ndarray, prompt: np.ndarray, said: np.ndarray
+) -> np.ndarray:
+    """(n,) bool: with all that share content or prompt, directly or over others."""
+    while True:
+        more = held_out | (_shared(held_out, prompt) & (said != TRAIN))
+        more = _shared(more, content)
+        if np.array_equal(more, held_out):
+            return held_out
+        held_out = more
+
+
+def _shared(held_out: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(n,) bool: those whose key one of ``held_out`` has."""
+    marked = np.zeros(keys.max(initial=-1) + 1, dtype=bool)
+    marked[keys[held_out]] = True
+    return marked[keys]
 
 
 def _content(digests: np.ndarray) -> np.ndarray:

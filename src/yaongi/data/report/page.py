@@ -152,7 +152,9 @@ def read_examples(report: Report) -> Examples | None:
     dropped = {
         step.step: [
             Group(reason, times, found[False, step.step, reason])
-            for reason, times in sorted(step.dropped.items(), key=lambda item: -item[1])
+            for reason, times in sorted(
+                {**step.dropped, **step.changed}.items(), key=lambda item: -item[1]
+            )
             if (False, step.step, reason) in found
         ]
         for step in report.steps or []
