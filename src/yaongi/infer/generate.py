@@ -82,7 +82,7 @@ def generate(
     Raises:
         DataError: an empty prompt, or one that fills the context.
     """
-    room = _room(len(prompt), context_len)
+    room = room_behind(len(prompt), context_len)
     limit = rules.max_tokens if room is None else min(rules.max_tokens, room)
     cut = Finish.CONTEXT if room is not None and room < rules.max_tokens else Finish.LENGTH
     ids = decode_ids(model, tokenizer, prompt, rules, limit)
@@ -272,7 +272,7 @@ def _as_text(
         yield Delta(token, text)
 
 
-def _room(prompt_len: int, context_len: int | None) -> int | None:
+def room_behind(prompt_len: int, context_len: int | None) -> int | None:
     """How many tokens fit behind the prompt."""
     if prompt_len == 0:
         raise DataError("The prompt is empty.")

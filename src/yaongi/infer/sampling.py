@@ -44,6 +44,21 @@ def choose(
     """
     if logits.dim() == 1:
         return choose(logits[None], rules, step=step, seen=seen)[0]
+    return pick(logits, rules, [uniform(rules.seed, step)] * len(logits), seen)
+
+
+def pick(
+    logits: Tensor, rules: Sampling, points: Sequence[float], seen: Sequence[Sequence[int]] = ()
+) -> Tensor:
+    """The next id of every row; a row's choice depends on nothing but its own arguments.
+
+    Args:
+        logits: (B,V); ids that must not come are ``-inf``.
+        rules: of all rows; its seed is not looked at.
+        points: per row, the number in [0,1) that decides; see ``uniform``.
+        seen: per row, the ids the repetition penalty applies to.
+    Returns: (B,) int64.
+    """
     logits = logits.float()
     if rules.repetition_penalty != 1:
         rows = [
@@ -55,7 +70,7 @@ def choose(
         return logits.argmax(-1)
     logits = apply_temperature(logits, rules.temperature)
     logits = keep_min_p(keep_top_p(keep_top_k(logits, rules.top_k), rules.top_p), rules.min_p)
-    return draw(logits, uniform(rules.seed, step))
+    return draw(logits, torch.tensor(points, dtype=torch.float64, device=logits.device)[:, None])
 
 
 def uniform(seed: int, step: int) -> float:
@@ -63,11 +78,11 @@ def uniform(seed: int, step: int) -> float:
     return (Seed(seed).split("sample", step).int63 >> 10) / 2**53
 
 
-def draw(logits: Tensor, u: float) -> Tensor:
+def draw(logits: Tensor, u: float | Tensor) -> Tensor:
     """Sample by inverting the cumulative distribution at ``u``, in float64.
 
     One number per token makes a draw a pure function of (logits, seed, step).
-    Args: logits (B,V), u in [0,1). Returns: (B,) ids.
+    Args: logits (B,V), u in [0,1), one or (B,1). Returns: (B,) ids.
     Source: Devroye 1986, "Non-Uniform Random Variate Generation", section III.2.
     """
     cumulative = logits.double().softmax(-1).cumsum(-1)
