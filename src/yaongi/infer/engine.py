@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from yaongi.infer.generate import Finish, Generation, StopText, room_behind, stop_ids, unspoken
+from yaongi.infer.packed import twin
 from yaongi.infer.sampling import NEVER, Sampling, pick, uniform
 from yaongi.infer.state import by_row, join, select
 from yaongi.model.lm import LM, State
@@ -106,7 +107,7 @@ class Engine:
         max_rows: int = 64,
         context_len: int | None = None,
     ) -> None:
-        self.model = model
+        self.model, self._version = twin(model)
         self.tokenizer = tokenizer
         self.max_rows = max_rows
         self.context_len = context_len

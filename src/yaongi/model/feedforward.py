@@ -23,7 +23,7 @@ from yaongi.model.layer import (
     Linear,
     Workload,
 )
-from yaongi.ops.activation import squared_relu
+from yaongi.ops.activation import squared_relu, steady
 
 Activation = Literal["relu2", "swiglu", "gelu"]
 
@@ -71,7 +71,7 @@ class FeedForward(Layer):
         """(..., D) -> (..., D)."""
         h = self.up_proj(x)
         if self.gate_proj is not None:
-            h = F.silu(self.gate_proj(x)) * h
+            h = steady(F.silu, self.gate_proj(x)) * h
         elif self.activation == "gelu":
             h = F.gelu(h)
         else:

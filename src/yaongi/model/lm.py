@@ -389,6 +389,8 @@ class LM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B,T,D) -> (B,T,V) in hidden's dtype."""
+        if self.lm_head is not None:
+            return self.lm_head(hidden)
         return F.linear(hidden, self.head_weight.to(hidden.dtype))
 
     def init_state(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from yaongi.ops.activation import steady
 from yaongi.ops.precision import no_autocast
 
 
@@ -73,13 +74,13 @@ class _Experts(torch.autograd.Function):
     ) -> Tensor:
         r = route(chosen, len(up))
         rows = x.index_select(0, r.token)
-        scale = _sorted_weights(weights, r).to(x.dtype)
+        scale = sorted_weights(weights, r).to(x.dtype)
         y, hidden, gated = torch.empty_like(rows), _room(rows, up), _room(rows, gate)
-        for e, part in _parts(r.counts):
+        for e, part in parts(r.counts):
             torch.mm(rows[part], up[e].to(x.dtype).mT, out=hidden[part])
             if gate is not None:
                 torch.mm(rows[part], gate[e].to(x.dtype).mT, out=gated[part])
-            h = _activate(hidden[part], gated[part]) * scale[part]
+            h = activate(hidden[part], gated[part]) * scale[part]
             torch.mm(h, down[e].to(x.dtype).mT, out=y[part])
         ctx.save_for_backward(rows, weights, up, down, gate, hidden, gated)
         ctx.route = r
@@ -91,12 +92,12 @@ class _Experts(torch.autograd.Function):
         rows, weights, up, down, gate, hidden, gated = ctx.saved_tensors
         r: Route = ctx.route
         dy = grads[0].index_select(0, r.token)
-        scale = _sorted_weights(weights, r)
+        scale = sorted_weights(weights, r)
         dscale, drows = torch.empty_like(scale), torch.empty_like(rows)
         dup, ddown = torch.zeros_like(up), torch.zeros_like(down)
         dgate = None if gate is None else torch.zeros_like(gate)
-        for e, part in _parts(r.counts):
-            a = _activate(hidden[part], gated[part])
+        for e, part in parts(r.counts):
+            a = activate(hidden[part], gated[part])
             s = scale[part].to(a.dtype)
             da = torch.mm(dy[part], down[e].to(a.dtype))  # to the unscaled activation
             dscale[part] = (da * a).sum(-1, keepdim=True, dtype=torch.float32)
@@ -119,27 +120,28 @@ def _room(rows: Tensor, bank: Tensor | None) -> Tensor:
     return rows.new_empty(len(rows), 0 if bank is None else bank.shape[1])
 
 
-def _parts(counts: list[int]) -> list[tuple[int, slice]]:
+def parts(counts: list[int]) -> list[tuple[int, slice]]:
     """(expert, its rows) for experts that have any."""
-    parts: list[tuple[int, slice]] = []
+    found: list[tuple[int, slice]] = []
     start = 0
     for e, n in enumerate(counts):
         if n:
-            parts.append((e, slice(start, start + n)))
+            found.append((e, slice(start, start + n)))
         start += n
-    return parts
+    return found
 
 
-def _sorted_weights(weights: Tensor, r: Route) -> Tensor:
+def sorted_weights(weights: Tensor, r: Route) -> Tensor:
     """(M,k) -> (M k,1) in the order of the sorted rows."""
     out = weights.new_empty(weights.numel(), 1)
     out[r.back.flatten(), 0] = weights.flatten()
     return out
 
 
-def _activate(h: Tensor, g: Tensor) -> Tensor:
+def activate(h: Tensor, g: Tensor) -> Tensor:
+    """SwiGLU of h gated by g, or squared ReLU of h when g has no width."""
     if g.shape[-1]:
-        return F.silu(g).mul_(h)
+        return steady(F.silu, g).mul_(h)
     r = h.relu()
     return r.mul_(r)
 

@@ -1,0 +1,93 @@
+"""A model's twin for inference: the same weights, and every row's output independent of the rest.
+
+Its matrices are packed copies, so it is made anew when the weights change; everything else is the
+model's own. On a GPU the twin is the model itself in eval mode.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import weakref
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from yaongi.model.layer import Linear
+from yaongi.model.lm import LM
+from yaongi.model.moe import ExpertWeights, Router
+from yaongi.ops.linear import can_pack, pack, packed_product
+from yaongi.ops.moe.packed import experts_packed
+from yaongi.ops.norm.reference import gated_rms_norm_reference, rms_norm_reference
+
+Version = tuple[tuple[int, int], ...]
+
+
+class Packed(nn.Module):
+    """``Linear`` on a packed weight."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.packed = pack(weight)
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (...,K) -> (...,N)."""
+        return packed_product(x, self.packed, self.bias)
+
+
+class PackedExperts(nn.Module):
+    """``ExpertWeights``, each expert's matrices packed."""
+
+    def __init__(self, bank: ExpertWeights) -> None:
+        super().__init__()
+        self.up_proj = [pack(w) for w in bank.up_proj]
+        self.down_proj = [pack(w) for w in bank.down_proj]
+        self.gate_proj = None if bank.gate_proj is None else [pack(w) for w in bank.gate_proj]
+
+
+_twins: weakref.WeakKeyDictionary[LM, tuple[Version, LM]] = weakref.WeakKeyDictionary()
+
+
+def twin(model: LM) -> tuple[LM, Version]:
+    """The twin of the model as it is now, and the version of the weights it was made from."""
+    version = weights_version(model)
+    known = _twins.get(model)
+    if known is None or known[0] != version:
+        known = version, _make(model)
+        _twins[model] = known
+    return known[1], version
+
+
+def weights_version(model: nn.Module) -> Version:
+    """Differs as soon as a weight was replaced or written to."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+
+
+def _make(model: LM) -> LM:
+    found = cast(LM, _copied(model))
+    if can_pack(model.head_weight):
+        found.lm_head = cast(Any, Packed(model.head_weight))
+        found.kernels = dataclasses.replace(
+            model.kernels,
+            experts=cast(Any, experts_packed),
+            # those in blocks choose another formula where there are many rows
+            rms_norm=rms_norm_reference,
+            gated_rms_norm=gated_rms_norm_reference,
+        )
+    return found
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Modules are new, their tensors shared."""
+    if type(module) is Linear and can_pack(module.weight):
+        return Packed(module.weight, module.bias)
+    if isinstance(module, ExpertWeights) and can_pack(module.up_proj):
+        return PackedExperts(module)
+    found = copy.copy(module)
+    found.training = False
+    found._modules = {name: m and _copied(m) for name, m in module._modules.items()}
+    if isinstance(module, Router) and can_pack(module.weight):
+        object.__setattr__(found, "logits", Packed(module.weight.float()))  # not a submodule
+    return found
