@@ -7,22 +7,25 @@ Sarathi's (Agrawal et al. 2023, arXiv:2308.16369); every row carries each layer'
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from yaongi.infer.generate import Finish, Generation, StopText, room_behind, stop_ids, unspoken
-from yaongi.infer.packed import twin
-from yaongi.infer.sampling import NEVER, Sampling, pick, uniform
-from yaongi.infer.state import by_row, join, select
+from yaongi.infer.answer import Answer
+from yaongi.infer.packed import twin, weights_version
+from yaongi.infer.prefix import PrefixCache
+from yaongi.infer.rules import Finish, Generation, room_behind, unspoken
+from yaongi.infer.sampling import NEVER, Sampling, choose, uniform
+from yaongi.infer.state import by_row, check_rows, join, select
 from yaongi.model.lm import LM, State
-from yaongi.text.foreign import AnyTokenizer, ForeignStream
-from yaongi.text.tokenizer import StreamDecoder
+from yaongi.text.foreign import AnyTokenizer
 
 PREFILL_CHUNK = 256
 """Tokens of a prompt read at a time; chunks begin at multiples of it, whatever else is running."""
+
+PREFIX_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -71,32 +74,44 @@ class Event:
     finish: Finish | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class _Row:
-    """A request on its way."""
+    """A request on its way.
+
+    Attributes:
+        rules: the sampling rules without a seed; rows with equal ones are sampled together.
+        room: the longest it can become.
+        control: marks that are no repetition, however often they come.
+        seen: the ids the repetition penalty applies to.
+    """
 
     handle: int
     request: Request
-    limit: int
-    cut: Finish
-    decoder: StreamDecoder | ForeignStream
-    stops: StopText
-    seen: dict[int, None]  # the ids the repetition penalty applies to
-    key: Sampling  # rows with equal ones are sampled together
-    count: int = 0
-    last: int = -1
+    answer: Answer
+    rules: Sampling
+    room: int
+    control: frozenset[int]
+    seen: dict[int, None]
 
 
 class Engine:
-    """Runs requests on ``model``; the output of each is that of the request alone.
+    """Runs requests on a model, in eval mode whatever mode it is in.
 
-    One thread owns an engine.
+    A request's ids, log-probabilities and text are those it would have alone: on CPUs in float32
+    bit for bit, see docs/engine.md for where that ends. Weights may change between requests; what
+    was kept of prompts is then forgotten. One thread owns an engine.
 
     Args:
         max_rows: requests that run at the same time; more wait in order.
         context_len: the longest sequence, prompt included; None for no limit.
+        prefix_bytes: memory for what was kept of prompts read before; 0 keeps nothing.
+        chunk: tokens of a prompt read at a time.
+
+    Attributes:
+        prefixes: what was kept of prompts.
     Raises:
         TokenizerError: the tokenizer has more ids than the model.
+        CapabilityError: a layer's state grows but does not say how.
     """
 
     def __init__(
@@ -106,45 +121,42 @@ class Engine:
         *,
         max_rows: int = 64,
         context_len: int | None = None,
+        prefix_bytes: int = PREFIX_BYTES,
+        chunk: int = PREFILL_CHUNK,
     ) -> None:
-        self.model, self._version = twin(model)
+        check_rows(model)
+        self.model = model
         self.tokenizer = tokenizer
         self.max_rows = max_rows
         self.context_len = context_len
+        self.chunk = chunk
+        self.prefixes = PrefixCache(chunk, prefix_bytes)
         self._never = unspoken(model, tokenizer)
-        self._enders = stop_ids(tokenizer)
+        self._twin, self._version = twin(model)
         self._waiting: deque[_Row] = deque()
-        self._reading: tuple[_Row, State] | None = None  # its prompt is partly in the state
+        self._reading: tuple[_Row, State] | None = None  # its prompt is in the state in part
         self._rows: list[_Row] = []
         self._state: State | None = None  # of self._rows
-        self._held: list[Event] = []
-        self._next = 0
+        self._held: list[Event] = []  # for who asks next
+        self._handles = 0
 
     @property
     def busy(self) -> bool:
         """Whether a step would bring anything."""
         return bool(self._waiting or self._reading or self._rows or self._held)
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """Run all to their ends; what was submitted before goes on beside them.
+    @property
+    def running(self) -> int:
+        """Requests that say something at every step."""
+        return len(self._rows)
 
-        Raises:
-            DataError: a prompt is empty or fills the context; none has run then.
-        """
-        rows = [self._row(r) for r in requests]
-        self._waiting += rows
-        events: dict[int, list[Event]] = {row.handle: [] for row in rows}
-        going, others = set(events), self._take_held()
-        while going:
-            for event in self._step(None):
-                events.get(event.handle, others).append(event)
-                if event.finish is not None:
-                    going.discard(event.handle)
-        self._held = others
-        return [_completion(events[row.handle]) for row in rows]
+    @property
+    def waiting(self) -> int:
+        """Requests whose prompts are not read yet."""
+        return len(self._waiting) + (self._reading is not None)
 
     def submit(self, request: Request) -> int:
-        """Take a request; its handle is in the events of later steps.
+        """Take a request; the events of later steps carry the handle this returns.
 
         Raises:
             DataError: the prompt is empty or fills the context.
@@ -153,61 +165,105 @@ class Engine:
         self._waiting.append(row)
         return row.handle
 
+    def step(self) -> list[Event]:
+        """One token for every running request, and at most a chunk of waiting prompts read."""
+        held, self._held = self._held, []
+        return held + self._step(self.chunk)
+
     def cancel(self, handle: int) -> None:
-        """Forget a request; no event of it comes any more. One that has ended is no error."""
+        """Forget a request: no event of it comes any more. One that has ended is no error."""
         self._held = [e for e in self._held if e.handle != handle]
         self._waiting = deque(r for r in self._waiting if r.handle != handle)
         if self._reading is not None and self._reading[0].handle == handle:
             self._reading = None
-        self._keep([r for r in self._rows if r.handle != handle])
+        self._keep(lambda row: row.handle != handle)
 
-    def step(self) -> list[Event]:
-        """One token for every running row, and up to a chunk of the next prompt read."""
-        return self._take_held() + self._step(PREFILL_CHUNK)
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Run all to their ends; what was submitted before goes on beside them.
 
-    def _take_held(self) -> list[Event]:
-        held, self._held = self._held, []
-        return held
+        Raises:
+            DataError: a prompt is empty or fills the context; none has run then.
+        """
+        rows = [self._row(request) for request in requests]
+        self._waiting += rows
+        events: dict[int, list[Event]] = {row.handle: [] for row in rows}
+        going = set(events)
+        while going:
+            for event in self._step(None):  # whole prompts: nobody waits for the next token
+                events.get(event.handle, self._held).append(event)
+                if event.finish is not None:
+                    going.discard(event.handle)
+        return [_completion(found) for found in events.values()]
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """The events of one request; other requests go on beside it.
+
+        Leaving the iterator cancels the request.
+
+        Raises:
+            DataError: at once, when the prompt is empty or fills the context.
+        """
+        return self._stream(self._row(request))
+
+    def _stream(self, row: _Row) -> Iterator[Event]:
+        self._waiting.append(row)
+        try:
+            while True:
+                events = self.step()
+                self._held = [e for e in events if e.handle != row.handle]
+                for event in events:
+                    if event.handle == row.handle:
+                        yield event
+                        if event.finish is not None:
+                            return
+        finally:
+            self.cancel(row.handle)
 
     def _row(self, request: Request) -> _Row:
-        rules = request.rules
+        rules, control = request.rules, self.tokenizer.control_ids
         room = room_behind(len(request.ids), self.context_len)
-        short = room is not None and room < rules.max_tokens
-        control = self.tokenizer.control_ids  # ending a turn again is no repetition
-        self._next += 1
+        limit, cut = rules.max_tokens, Finish.LENGTH
+        if room is not None and room < limit:
+            limit, cut = room, Finish.CONTEXT
+        self._handles += 1
         return _Row(
-            self._next,
+            self._handles,
             request,
-            limit=room if short and room is not None else rules.max_tokens,
-            cut=Finish.CONTEXT if short else Finish.LENGTH,
-            decoder=self.tokenizer.stream(),
-            stops=StopText(rules.stop),
+            Answer(self.tokenizer, rules, limit, cut),
+            Sampling(**rules.model_dump(include=set(Sampling.model_fields) - {"seed"})),
+            room=len(request.ids) + limit,
+            control=control,
             seen=dict.fromkeys(i for i in request.ids if i not in control),
-            key=Sampling(**rules.model_dump(include=set(Sampling.model_fields) - {"seed"})),
         )
 
     @torch.inference_mode()
-    def _step(self, prefill_tokens: int | None) -> list[Event]:
+    def _step(self, budget: int | None) -> list[Event]:
+        if not self._rows and self._reading is None:
+            self._follow_weights()
         logits: list[Tensor] = []
         if self._rows and self._state is not None:
-            ids = torch.tensor([[row.last] for row in self._rows], device=self.model.device)
-            out = self.model(ids, state=self._state)
+            last = [[row.answer.said[-1]] for row in self._rows]
+            out = self._twin(torch.tensor(last, device=self.model.device), state=self._state)
             self._state = out.state
             logits.append(self._logits(out.hidden))
-        logits += self._read(prefill_tokens)
+        logits += self._read(budget)
         if not logits:
             return []
-        chosen, logprobs = self._choose(torch.cat(logits))
-        events = [self._event(*item) for item in zip(self._rows, chosen, logprobs, strict=True)]
-        self._keep([r for r, e in zip(self._rows, events, strict=True) if e.finish is None])
+        chosen, logprobs = self._choose(logits[0] if len(logits) == 1 else torch.cat(logits))
+        rows = list(self._rows)
+        events = [_said(*item) for item in zip(rows, chosen, logprobs, strict=True)]
+        ended = {event.handle for event in events if event.finish is not None}
+        self._keep(lambda row: row.handle not in ended)
         return events
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """(B,T,D) -> (B,V) float32 behind the last token, of what may be said."""
-        return self.model.logits(hidden[:, -1:])[:, 0].float().masked_fill(self._never, NEVER)
+    def _follow_weights(self) -> None:
+        """Between requests the weights may have changed."""
+        if weights_version(self.model) != self._version:
+            self._twin, self._version = twin(self.model)
+            self.prefixes.clear()
 
     def _read(self, budget: int | None) -> list[Tensor]:
-        """Read prompts, ``budget`` tokens of them; those read to the end join the rows.
+        """Read prompts, ``budget`` tokens or all; rows read to the end join.
 
         Returns: the logits (1,V) of each that joined.
         """
@@ -217,64 +273,76 @@ class Engine:
                 if not self._waiting or len(self._rows) >= self.max_rows:
                     break
                 row = self._waiting.popleft()
-                length = len(row.request.ids) + row.limit
-                self._reading = row, self.model.init_state(1, length)
-            row, state = self._reading
-            prompt = row.request.ids
-            part = prompt[state.length : state.length + PREFILL_CHUNK]
-            out = self.model(torch.tensor([part], device=self.model.device), state=state)
-            budget = None if budget is None else budget - len(part)
-            self._reading = row, out.state
-            if out.state.length == len(prompt):
+                state, logits = self._begin(row)
+            else:
+                row, state = self._reading
+                logits = None
+            if logits is None:
+                before = state.length
+                state, logits = self._read_chunk(row.request.ids, state)
+                budget = None if budget is None else budget - (state.length - before)
+            if logits is None:
+                self._reading = row, state
+            else:
                 self._reading = None
-                self._join(row, out.state)
-                joined.append(self._logits(out.hidden))
+                self._join(row, state)
+                joined.append(logits)
         return joined
+
+    def _begin(self, row: _Row) -> tuple[State, Tensor | None]:
+        """The row's state with what is known of its prompt, and the logits if that is all."""
+        return self.prefixes.find(row.request.ids, self._twin.init_state(1, row.room))
+
+    def _read_chunk(self, prompt: Sequence[int], state: State) -> tuple[State, Tensor | None]:
+        """The next chunk of a prompt; logits (1,V) when it was the last."""
+        part = torch.tensor([prompt[state.length : state.length + self.chunk]])
+        out = self._twin(part.to(self.model.device), state=state)
+        assert out.state is not None
+        whole = out.state.length == len(prompt)
+        logits = self._logits(out.hidden) if whole else None
+        if self.prefixes.max_bytes:
+            self.prefixes.add(prompt, out.state, logits)
+        return out.state, logits
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """(B,T,D) -> (B,V) float32 behind the last token; ``-inf`` for what is never said."""
+        return self._twin.logits(hidden[:, -1:])[:, 0].float().masked_fill(self._never, NEVER)
 
     def _join(self, row: _Row, state: State) -> None:
         mine = by_row(state)
         self._state = mine if self._state is None else join([self._state, mine])
         self._rows.append(row)
 
-    def _keep(self, rows: list[_Row]) -> None:
-        if len(rows) == len(self._rows):
+    def _keep(self, stays: Callable[[_Row], bool]) -> None:
+        at = [i for i, row in enumerate(self._rows) if stays(row)]
+        if len(at) == len(self._rows):
             return
-        keep = {row.handle for row in rows}
-        at = [i for i, row in enumerate(self._rows) if row.handle in keep]
-        self._rows = rows
+        self._rows = [self._rows[i] for i in at]
         self._state = select(self._state, at) if at and self._state is not None else None
 
     def _choose(self, logits: Tensor) -> tuple[list[int], list[float]]:
         """The next id of each row from logits (B,V), and its log-probability."""
         groups: dict[Sampling, list[int]] = {}
         for i, row in enumerate(self._rows):
-            groups.setdefault(row.key, []).append(i)
+            groups.setdefault(row.rules, []).append(i)
         chosen = torch.empty(len(logits), dtype=torch.long, device=logits.device)
         for rules, members in groups.items():
             rows = [self._rows[i] for i in members]
-            points = [uniform(r.request.seed, r.count) for r in rows]
-            of = logits if len(groups) == 1 else logits[members]
-            chosen[members] = pick(of, rules, points, [list(r.seen) for r in rows])
+            points = [uniform(row.request.seed, len(row.answer.said)) for row in rows]
+            seen = [list(row.seen) for row in rows] if rules.repetition_penalty != 1 else []
+            own = logits if len(groups) == 1 else logits[members]
+            chosen[members] = choose(own, rules, points, seen)
         logprobs = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1)
         return chosen.tolist(), logprobs.tolist()
 
-    def _event(self, row: _Row, token: int, logprob: float) -> Event:
-        """Account for a token of a row; see ``Event``."""
-        row.last, row.count = token, row.count + 1
-        finish = None
-        if token in self._enders:
-            text = row.stops.push(row.decoder.flush()) + row.stops.flush()
-            return Event(row.handle, token, logprob, text, Finish.STOP)
-        if token not in self.tokenizer.control_ids:
-            row.seen[token] = None
-        text = row.stops.push(row.decoder.push(token))
-        if not row.stops.found and row.count == row.limit:
-            text += row.stops.push(row.decoder.flush()) + row.stops.flush()
-            finish = row.cut
-        return Event(row.handle, token, logprob, text, Finish.STOP if row.stops.found else finish)
+
+def _said(row: _Row, token: int, logprob: float) -> Event:
+    if token not in row.control:
+        row.seen[token] = None
+    return Event(row.handle, token, logprob, *row.answer.push(token))
 
 
-def _completion(events: list[Event]) -> Completion:
+def _completion(events: Sequence[Event]) -> Completion:
     finish = events[-1].finish
     assert finish is not None
     return Completion(

@@ -17,6 +17,7 @@ from yaongi.model.layer import Linear
 from yaongi.model.lm import LM
 from yaongi.model.moe import ExpertWeights, Router
 from yaongi.ops.linear import can_pack, pack, packed_product
+from yaongi.ops.moe import Experts
 from yaongi.ops.moe.packed import experts_packed
 from yaongi.ops.norm.reference import gated_rms_norm_reference, rms_norm_reference
 
@@ -68,10 +69,11 @@ def weights_version(model: nn.Module) -> Version:
 def _make(model: LM) -> LM:
     found = cast(LM, _copied(model))
     if can_pack(model.head_weight):
-        found.lm_head = cast(Any, Packed(model.head_weight))
+        if found.lm_head is None:
+            found.lm_head = cast(Any, Packed(model.head_weight))
         found.kernels = dataclasses.replace(
             model.kernels,
-            experts=cast(Any, experts_packed),
+            experts=_experts(model.kernels.experts),
             # those in blocks choose another formula where there are many rows
             rms_norm=rms_norm_reference,
             gated_rms_norm=gated_rms_norm_reference,
@@ -79,15 +81,27 @@ def _make(model: LM) -> LM:
     return found
 
 
+def _experts(plain: Experts) -> Experts:
+    """For packed banks and, where an adapter took a bank's place, plain ones."""
+
+    def run(
+        x: Tensor, chosen: Tensor, weights: Tensor, up: Any, down: Any, gate: Any = None
+    ) -> Tensor:
+        experts = experts_packed if isinstance(up, list) else plain
+        return experts(x, chosen, weights, up, down, gate)
+
+    return run
+
+
 def _copied(module: nn.Module) -> nn.Module:
     """Modules are new, their tensors shared."""
     if type(module) is Linear and can_pack(module.weight):
         return Packed(module.weight, module.bias)
-    if isinstance(module, ExpertWeights) and can_pack(module.up_proj):
+    if type(module) is ExpertWeights and can_pack(module.up_proj):
         return PackedExperts(module)
     found = copy.copy(module)
     found.training = False
     found._modules = {name: m and _copied(m) for name, m in module._modules.items()}
-    if isinstance(module, Router) and can_pack(module.weight):
+    if type(module) is Router and can_pack(module.weight):
         object.__setattr__(found, "logits", Packed(module.weight.float()))  # not a submodule
     return found

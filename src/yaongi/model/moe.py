@@ -26,7 +26,6 @@ from yaongi.model.layer import (
     LayerMemory,
     Workload,
 )
-
 from yaongi.ops.activation import steady
 
 

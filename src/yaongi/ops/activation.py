@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 VECTOR = 32  # float32 numbers that PyTorch's AVX-512 loops take at a time; others take fewer
 
 
