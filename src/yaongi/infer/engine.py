@@ -208,7 +208,7 @@ class Engine:
     def _stream(self, row: _Row) -> Iterator[Event]:
         self._waiting.append(row)
         try:
-            while True:
+            while self.busy:
                 events = self.step()
                 self._held = [e for e in events if e.handle != row.handle]
                 for event in events:
@@ -276,14 +276,11 @@ class Engine:
                 state, logits = self._begin(row)
             else:
                 row, state = self._reading
-                logits = None
-            if logits is None:
                 before = state.length
                 state, logits = self._read_chunk(row.request.ids, state)
                 budget = None if budget is None else budget - (state.length - before)
-            if logits is None:
-                self._reading = row, state
-            else:
+            self._reading = row, state
+            if logits is not None:
                 self._reading = None
                 self._join(row, state)
                 joined.append(logits)

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from yaongi.ops.activation import steady
 from yaongi.ops.linear import packed_product
-from yaongi.ops.moe.sorted import activate, gather_sum, parts, route, sorted_weights
+from yaongi.ops.moe.sorted import gather_sum, parts, route, sorted_weights
 
 
 def experts_packed(
@@ -27,10 +29,13 @@ def experts_packed(
     r = route(chosen, len(up))
     rows = x.index_select(0, r.token)
     scale = sorted_weights(weights, r).to(x.dtype)
-    none = rows.new_empty(len(rows), 0)
     found: list[Tensor] = []
     for e, part in parts(r.counts):
-        gated = none[part] if gate is None else packed_product(rows[part], gate[e])
-        h = activate(packed_product(rows[part], up[e]), gated)
-        found.append(packed_product(h.mul_(scale[part]), down[e]))
+        h = packed_product(rows[part], up[e])
+        h = h.relu().square() if gate is None else h * _opened(rows[part], gate[e])
+        found.append(packed_product(h * scale[part], down[e]))
     return gather_sum(torch.cat(found), r.back)
+
+
+def _opened(rows: Tensor, gate: Tensor) -> Tensor:
+    return steady(F.silu, packed_product(rows, gate))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yaongi.ops.activation import steady
 from yaongi.ops.precision import no_autocast
 
 
@@ -80,7 +79,7 @@ class _Experts(torch.autograd.Function):
             torch.mm(rows[part], up[e].to(x.dtype).mT, out=hidden[part])
             if gate is not None:
                 torch.mm(rows[part], gate[e].to(x.dtype).mT, out=gated[part])
-            h = activate(hidden[part], gated[part]) * scale[part]
+            h = _activate(hidden[part], gated[part]) * scale[part]
             torch.mm(h, down[e].to(x.dtype).mT, out=y[part])
         ctx.save_for_backward(rows, weights, up, down, gate, hidden, gated)
         ctx.route = r
@@ -97,7 +96,7 @@ class _Experts(torch.autograd.Function):
         dup, ddown = torch.zeros_like(up), torch.zeros_like(down)
         dgate = None if gate is None else torch.zeros_like(gate)
         for e, part in parts(r.counts):
-            a = activate(hidden[part], gated[part])
+            a = _activate(hidden[part], gated[part])
             s = scale[part].to(a.dtype)
             da = torch.mm(dy[part], down[e].to(a.dtype))  # to the unscaled activation
             dscale[part] = (da * a).sum(-1, keepdim=True, dtype=torch.float32)
@@ -138,10 +137,9 @@ def sorted_weights(weights: Tensor, r: Route) -> Tensor:
     return out
 
 
-def activate(h: Tensor, g: Tensor) -> Tensor:
-    """SwiGLU of h gated by g, or squared ReLU of h when g has no width."""
+def _activate(h: Tensor, g: Tensor) -> Tensor:
     if g.shape[-1]:
-        return steady(F.silu, g).mul_(h)
+        return F.silu(g).mul_(h)
     r = h.relu()
     return r.mul_(r)
 
