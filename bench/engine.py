@@ -40,7 +40,7 @@ RULES = {
 
 def main() -> None:
     """Measure every preset and write the JSON after each."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--preset", action="append", dest="presets")
     parser.add_argument("--prompt", type=int, default=256, help="tokens of a prompt")
     parser.add_argument("--steps", type=int, default=40, help="decoding steps timed, three times")

@@ -9,10 +9,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import weakref
+from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
+from yaongi.model.attention import AttentionLayer
+from yaongi.model.feedforward import FeedForward
 from yaongi.model.layer import Linear
 from yaongi.model.lm import LM
 from yaongi.model.moe import ExpertWeights, Router
@@ -35,6 +39,20 @@ class Packed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (...,K) -> (...,N)."""
         return packed_product(x, self.packed, self.bias)
+
+
+class Stacked(Packed):
+    """Several ``Linear`` of one input as one product: on a CPU a call costs as much as a row."""
+
+    def __init__(self, linears: Sequence[Linear]) -> None:
+        weights: list[Tensor] = [m.weight for m in linears]
+        biases: list[Tensor] = [m.bias for m in linears if m.bias is not None]
+        super().__init__(torch.cat(weights), torch.cat(biases) if biases else None)
+        self.sizes = [m.weight.shape[0] for m in linears]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore
+        """x (...,K) -> (...,N) of each."""
+        return super().forward(x).split(self.sizes, -1)
 
 
 class PackedExperts(nn.Module):
@@ -87,7 +105,7 @@ def _experts(plain: Experts) -> Experts:
     def run(
         x: Tensor, chosen: Tensor, weights: Tensor, up: Any, down: Any, gate: Any = None
     ) -> Tensor:
-        experts = experts_packed if isinstance(up, list) else plain
+        experts: Any = experts_packed if isinstance(up, list) else plain
         return experts(x, chosen, weights, up, down, gate)
 
     return run
@@ -101,7 +119,32 @@ def _copied(module: nn.Module) -> nn.Module:
         return PackedExperts(module)
     found = copy.copy(module)
     found.training = False
-    found._modules = {name: m and _copied(m) for name, m in module._modules.items()}
-    if type(module) is Router and can_pack(module.weight):
-        object.__setattr__(found, "logits", Packed(module.weight.float()))  # not a submodule
+    products = _products(module)
+    stacked = [name for method in products for name in STACKED.get(method, ())]
+    found._modules = {n: m and _copied(m) for n, m in module._modules.items() if n not in stacked}
+    for name, product in products.items():
+        object.__setattr__(found, name, product)  # in place of the method, not a submodule
     return found
+
+
+STACKED = {"project": ("q_proj", "k_proj", "v_proj"), "widen": ("gate_proj", "up_proj")}
+"""Method -> the ``Linear`` it multiplies with."""
+
+
+def _products(module: nn.Module) -> dict[str, nn.Module]:
+    """Packed products that take the place of methods."""
+    if type(module) is Router and can_pack(module.weight):
+        return {"logits": Packed(module.weight.float())}
+    if isinstance(module, AttentionLayer):
+        return _stacked(module, "project")
+    if isinstance(module, FeedForward) and module.gate_proj is not None:
+        return _stacked(module, "widen")
+    return {}
+
+
+def _stacked(module: nn.Module, method: str) -> dict[str, nn.Module]:
+    """Nothing where they are not what they were built as: an adapter may have taken a place."""
+    linears = [m for name in STACKED[method] if type(m := getattr(module, name)) is Linear]
+    if len(linears) < len(STACKED[method]) or not all(can_pack(m.weight) for m in linears):
+        return {}
+    return {method: Stacked(linears)}

@@ -116,10 +116,7 @@ class AttentionLayer(Layer):
         self, x: Tensor, ctx: Context, state: KVCache | list[KVCache] | None = None
     ) -> tuple[Tensor, KVCache | list[KVCache] | None, LayerAux | None]:
         batch, length, _ = x.shape
-        q, k, v = (
-            p(x).view(batch, length, -1, self.cfg.head_dim)
-            for p in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (p.view(batch, length, -1, self.cfg.head_dim) for p in self.project(x))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q, ctx.kernels), self.k_norm(k, ctx.kernels)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
@@ -134,6 +131,10 @@ class AttentionLayer(Layer):
             y = ctx.kernels.attention(q, k, v, ctx.mask, k.shape[2] == length)
         y = y.transpose(1, 2).reshape(batch, length, -1)
         return self.o_proj(y), state, None
+
+    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B,T,D) -> queries, keys and values, (B,T,heads K) each."""
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
 
     def _by_row(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, rows: list[KVCache]) -> Tensor:
         """One token each, behind as many as each row has."""
