@@ -89,9 +89,11 @@ class Model:
         Raises:
             TokenizerError: there is no tokenizer.
         """
-        if self._engine is None or self._engine.context_len != self.context_len:
-            self._engine = Engine(self.lm, self._tokenizer(), context_len=self.context_len)
-        return self._engine
+        known = self._engine
+        if known is None or (known.model, known.context_len) != (self.lm, self.context_len):
+            known = Engine(self.lm, self._tokenizer(), context_len=self.context_len)
+            self._engine = known
+        return known
 
     @property
     def config(self) -> LMConfig:
