@@ -16,62 +16,19 @@ from torch import Tensor
 from yaongi.infer.answer import Answer
 from yaongi.infer.packed import twin, weights_version
 from yaongi.infer.prefix import PrefixCache
-from yaongi.infer.rules import Finish, Generation, room_behind, unspoken
+from yaongi.infer.request import Completion, Event, Request, completed
+from yaongi.infer.rules import Finish, room_behind, unspoken
 from yaongi.infer.sampling import NEVER, Sampling, choose, uniform
 from yaongi.infer.state import by_row, check_rows, join, select
 from yaongi.model.lm import LM, State
 from yaongi.text.foreign import AnyTokenizer
 
+__all__ = ["PREFILL_CHUNK", "PREFIX_BYTES", "Completion", "Engine", "Event", "Request"]
+
 PREFILL_CHUNK = 256
 """Tokens of a prompt read at a time; chunks begin at multiples of it, whatever else is running."""
 
 PREFIX_BYTES = 256 << 20
-
-
-@dataclass(frozen=True)
-class Request:
-    """A text to continue.
-
-    Attributes:
-        ids: the prompt, starting with ``<|endoftext|>`` as every training document does.
-        rules: how tokens are chosen and where to stop; its own seed is not looked at.
-        seed: decides the random numbers of this request alone.
-    """
-
-    ids: Sequence[int]
-    rules: Generation
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What was said.
-
-    Attributes:
-        ids: every sampled id, the one that ended a turn included.
-        logprobs: of each, under the model's distribution at temperature 1 over the ids it may
-            say, whatever the sampling rules made of it.
-        text: without stop strings and control tokens.
-    """
-
-    ids: list[int]
-    logprobs: list[float]
-    text: str
-    finish: Finish
-
-
-@dataclass(frozen=True)
-class Event:
-    """One token of one request; the last one of a request says why it ended.
-
-    ``text`` is whole characters and may be empty while a syllable is incomplete.
-    """
-
-    handle: int
-    id: int
-    logprob: float
-    text: str
-    finish: Finish | None = None
 
 
 @dataclass(eq=False)
@@ -193,7 +150,7 @@ class Engine:
                 events.get(event.handle, self._held).append(event)
                 if event.finish is not None:
                     going.discard(event.handle)
-        return [_completion(found) for found in events.values()]
+        return [completed(found) for found in events.values()]
 
     def stream(self, request: Request) -> Iterator[Event]:
         """The events of one request; other requests go on beside it.
@@ -267,24 +224,26 @@ class Engine:
 
         Returns: the logits (1,V) of each that joined.
         """
-        joined: list[Tensor] = []
-        while budget is None or budget > 0:
-            if self._reading is None:
-                if not self._waiting or len(self._rows) >= self.max_rows:
+        joined: list[tuple[_Row, State, Tensor]] = []
+        try:
+            while (budget is None or budget > 0) and len(self._rows) + len(joined) < self.max_rows:
+                if self._reading is not None:
+                    row, state = self._reading
+                    before = state.length
+                    state, logits = self._read_chunk(row.request.ids, state)
+                    budget = None if budget is None else budget - (state.length - before)
+                elif self._waiting:
+                    row = self._waiting.popleft()
+                    state, logits = self._begin(row)
+                else:
                     break
-                row = self._waiting.popleft()
-                state, logits = self._begin(row)
-            else:
-                row, state = self._reading
-                before = state.length
-                state, logits = self._read_chunk(row.request.ids, state)
-                budget = None if budget is None else budget - (state.length - before)
-            self._reading = row, state
-            if logits is not None:
-                self._reading = None
-                self._join(row, state)
-                joined.append(logits)
-        return joined
+                self._reading = row, state
+                if logits is not None:
+                    self._reading = None
+                    joined.append((row, by_row(state), logits))
+        finally:  # also what was read before an interruption
+            self._join(joined)
+        return [logits for _, _, logits in joined]
 
     def _begin(self, row: _Row) -> tuple[State, Tensor | None]:
         """The row's state with what is known of its prompt, and the logits if that is all."""
@@ -305,10 +264,13 @@ class Engine:
         """(B,T,D) -> (B,V) float32 behind the last token; ``-inf`` for what is never said."""
         return self._twin.logits(hidden[:, -1:])[:, 0].float().masked_fill(self._never, NEVER)
 
-    def _join(self, row: _Row, state: State) -> None:
-        mine = by_row(state)
-        self._state = mine if self._state is None else join([self._state, mine])
-        self._rows.append(row)
+    def _join(self, joined: Sequence[tuple[_Row, State, Tensor]]) -> None:
+        states = [state for _, state, _ in joined]
+        if self._state is not None:
+            states.insert(0, self._state)
+        if joined:
+            self._state = states[0] if len(states) == 1 else join(states)
+            self._rows += [row for row, _, _ in joined]
 
     def _keep(self, stays: Callable[[_Row], bool]) -> None:
         at = [i for i, row in enumerate(self._rows) if stays(row)]
@@ -337,14 +299,3 @@ def _said(row: _Row, token: int, logprob: float) -> Event:
     if token not in row.control:
         row.seen[token] = None
     return Event(row.handle, token, logprob, *row.answer.push(token))
-
-
-def _completion(events: Sequence[Event]) -> Completion:
-    finish = events[-1].finish
-    assert finish is not None
-    return Completion(
-        [e.id for e in events],
-        [e.logprob for e in events],
-        "".join(e.text for e in events),
-        finish,
-    )
