@@ -24,6 +24,8 @@ import torch
 from yaongi.core.artifact import git_commit, machine, versions
 from yaongi.core.files import write_json
 from yaongi.infer.engine import Engine, Request
+from yaongi.infer.generate import advance, prefill
+from yaongi.infer.packed import twin
 from yaongi.infer.rules import Generation
 from yaongi.model.lm import LM
 from yaongi.model.presets import preset
@@ -83,7 +85,7 @@ def measure(name: str, prompt: int, steps: int) -> dict[str, Any]:
             }
             for clock in CLOCKS
         }
-    return report | prompts_known(model, tokenizer, prompt)
+    return report | prompts_known(model, tokenizer, prompt) | packing(model, prompt, steps)
 
 
 def small_tokenizer() -> Tokenizer:
@@ -144,6 +146,24 @@ def prompts_known(model: LM, tokenizer: Tokenizer, prompt: int) -> dict[str, Any
     kept = {"prefix_bytes": engine.prefixes.bytes, "prefix_tokens": 4 * engine.chunk + 18}
     read = {"prefill_tokens_per_s": round(len(long.ids) / seconds["cold"], 1)}
     return {"first_token_s": {k: round(v, 4) for k, v in seconds.items()}, **read, **kept}
+
+
+def packing(model: LM, prompt: int, steps: int) -> dict[str, Any]:
+    """CPU seconds of a bare step on packed matrices over one on the model's own, by rows."""
+    found: dict[str, float] = {}
+    for rows in (1, 8):
+        medians: list[float] = []
+        for network in (twin(model)[0], model):
+            state = network.init_state(rows, prompt + steps)
+            _, state = prefill(network, torch.full((rows, prompt), 90), state)
+            seconds: list[float] = []
+            for _ in range(steps):
+                start = time.process_time()
+                _, state = advance(network, torch.full((rows, 1), 90), state)
+                seconds.append(time.process_time() - start)
+            medians.append(statistics.median(seconds))
+        found[str(rows)] = round(medians[0] / medians[1], 2)
+    return {"packed_over_plain_cpu_s": found}
 
 
 if __name__ == "__main__":

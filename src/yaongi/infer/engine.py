@@ -112,6 +112,14 @@ class Engine:
         """Requests whose prompts are not read yet."""
         return len(self._waiting) + (self._reading is not None)
 
+    def refresh(self) -> None:
+        """Take the model as it is now, after a change that leaves no trace.
+
+        Those are weights written through ``.data``, and another adapter in use.
+        """
+        self._twin, self._version = twin(self.model, anew=True)
+        self.prefixes.clear()
+
     def submit(self, request: Request) -> int:
         """Take a request; the events of later steps carry the handle this returns.
 

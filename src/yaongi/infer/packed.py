@@ -68,11 +68,14 @@ class PackedExperts(nn.Module):
 _twins: weakref.WeakKeyDictionary[LM, tuple[Version, LM]] = weakref.WeakKeyDictionary()
 
 
-def twin(model: LM) -> tuple[LM, Version]:
-    """The twin of the model as it is now, and the version of the weights it was made from."""
+def twin(model: LM, *, anew: bool = False) -> tuple[LM, Version]:
+    """The twin of the model as it is now, and the version of the weights it was made from.
+
+    It is the one made before if the version is the same, except ``anew``.
+    """
     version = weights_version(model)
     known = _twins.get(model)
-    if known is None or known[0] != version:
+    if anew or known is None or known[0] != version:
         known = version, _make(model)
         _twins[model] = known
     return known[1], version

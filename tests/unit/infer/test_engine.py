@@ -204,6 +204,16 @@ def test_new_weights_are_spoken_with():
     assert found == [alone(fresh, request())]
 
 
+def test_weights_changed_without_a_trace_are_taken_by_refresh():
+    model = tiny.lm()
+    engine = Engine(model, TOK)
+    engine.complete([request()])
+    for mine, other in zip(model.parameters(), tiny.lm(seed=5).parameters(), strict=True):
+        mine.data.copy_(other.detach())
+    engine.refresh()
+    assert engine.complete([request()]) == [alone(tiny.lm(seed=5), request())]
+
+
 def test_the_context_is_a_limit_told_clearly():
     n = len(request().ids)
     engine = Engine(tiny.lm(), TOK, context_len=n + 4)
