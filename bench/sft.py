@@ -14,7 +14,7 @@ for what it forgot. Three seeds of the order of conversations; differences are t
 A stage that is there already is not made again, so a study that was stopped goes on.
 
     python bench/sft.py --budget                 # what it costs; trains nothing
-    python bench/sft.py [--tokens 200K] [--first-tokens 700K] [--arms sft text]
+    python bench/sft.py [--tokens 120K] [--first-tokens 700K] [--arms sft text]
 
 Text is below $YAONGI_DATA; results: bench/results/sft.json and docs/results/sft.md.
 """
@@ -79,7 +79,7 @@ TRAINING: dict[str, Any] = {
     "device": "cpu", "keep": 1, "save_s": "60s",
 }  # fmt: skip
 FIRST = {**TRAINING, "optimizer": {"kind": "muon", "lr": 2e-3}}
-TUNING = {**TRAINING, "optimizer": {"kind": "adamw", "lr": 1e-3}}
+TUNING = {**TRAINING, "batch_tokens": 2048, "optimizer": {"kind": "adamw", "lr": 1e-3}}
 PAGE_TOKENS = 20_000  # held-out tokens of pages that measure what was forgotten
 DIALOGUES = 8
 
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Fine-tuning against continued pretraining.")
-    parser.add_argument("--tokens", default="200K", help="of each fine-tuning")
+    parser.add_argument("--tokens", default="120K", help="of each fine-tuning")
     parser.add_argument("--first-tokens", default="700K", help="of pretraining")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="those to compare")
     parser.add_argument("--budget", action="store_true", help="show what it costs, then stop")
@@ -293,7 +293,7 @@ class Lab:
     def _tokens_per_s(self, timed: int = 3) -> float:
         model = LM(self.first.model)
         model.init_weights(0)
-        rows = RandomRows(self.first)  # of the same shape
+        rows = RandomRows(self.first)  # rows of the same length
         optimizer = build_optimizer(self.tuning.optimizer, model)
         precision = choose_precision("fp32", torch.device("cpu"))
         times = [time.process_time()]
@@ -301,7 +301,7 @@ class Lab:
             model, optimizer, rows, next_token, self.tuning, steps=1 + timed, precision=precision
         ):
             times.append(time.process_time())
-        return timed * self.tuning.batch_tokens / (times[-1] - times[1])
+        return timed * self.first.batch_tokens / (times[-1] - times[1])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, CapabilityError, ShapeError, TokenizerError
 from yaongi.core.i18n import translate as _
-from yaongi.infer.generate import Delta, Generation, generate
+from yaongi.infer.engine import Engine, Event, Request
+from yaongi.infer.rules import Generation
 from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
 from yaongi.model.lm import LM, LMConfig
 from yaongi.ops.backend import choose_device
@@ -79,6 +80,20 @@ class Model:
         self.lm = lm
         self.tokenizer = tokenizer
         self.context_len = context_len
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """What ``generate`` and ``chat`` run on; it keeps what it read of recent prompts.
+
+        Raises:
+            TokenizerError: there is no tokenizer.
+        """
+        known = self._engine
+        if known is None or (known.model, known.context_len) != (self.lm, self.context_len):
+            known = Engine(self.lm, self._tokenizer(), context_len=self.context_len)
+            self._engine = known
+        return known
 
     @property
     def config(self) -> LMConfig:
@@ -117,13 +132,13 @@ class Model:
 
         Args:
             stream: return an iterator over pieces of the text as they come.
-            settings: of ``infer.generate.Generation``: max_tokens, stop, temperature, top_k,
+            settings: of ``infer.rules.Generation``: max_tokens, stop, temperature, top_k,
                 top_p, min_p, repetition_penalty, seed. The defaults are greedy.
         Raises:
             ConfigError: an unknown setting or a value out of range.
             DataError: the text fills the context.
         """
-        return _joined(self._deltas(self._tokenizer().text_ids(text), settings), stream)
+        return _joined(self._events(self._tokenizer().text_ids(text), settings), stream)
 
     @overload
     def chat(
@@ -145,7 +160,7 @@ class Model:
         Raises:
             DataError: messages that are no conversation, or that fill the context.
         """
-        return _joined(self._deltas(self.chat_ids(messages), settings), stream)
+        return _joined(self._events(self.chat_ids(messages), settings), stream)
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt ``chat`` gives the network: its length is what counts for the context."""
@@ -153,9 +168,9 @@ class Model:
         validate(messages, generation_prompt=True)
         return tokenizer.chat_ids(messages)
 
-    def _deltas(self, prompt: list[int], settings: dict[str, Any]) -> Iterator[Delta]:
+    def _events(self, prompt: list[int], settings: dict[str, Any]) -> Iterator[Event]:
         rules = parse(Generation, settings)
-        return generate(self.lm, self._tokenizer(), prompt, rules, context_len=self.context_len)
+        return self.engine.stream(Request(prompt, rules, rules.seed))
 
     def _tokenizer(self) -> AnyTokenizer:
         if self.tokenizer is None:
@@ -163,8 +178,8 @@ class Model:
         return self.tokenizer
 
 
-def _joined(deltas: Iterable[Delta], stream: bool) -> str | Iterator[str]:
-    texts = (d.text for d in deltas if d.text)
+def _joined(events: Iterable[Event], stream: bool) -> str | Iterator[str]:
+    texts = (e.text for e in events if e.text)
     return texts if stream else "".join(texts)
 
 

@@ -172,3 +172,23 @@ def test_bf16_weights_give_nearly_the_same_logits(folder, model):
 def test_a_device_or_dtype_that_is_not_there(folder, wrong):
     with pytest.raises(CapabilityError):
         yaongi.load(folder, **wrong)
+
+
+def test_a_conversation_goes_on_from_the_prompt_it_began_with(folder):
+    model = yaongi.load(folder, device="cpu")
+    turns = [{"role": "user", "content": "고양이가 야옹 하고 울었어요. " * 40}]
+    first = model.chat(turns, max_tokens=4)
+    turns += [{"role": "assistant", "content": first}, {"role": "user", "content": "또?"}]
+    second = model.chat(turns, max_tokens=4)
+    assert model.engine.prefixes.reused >= model.engine.chunk
+    assert second == yaongi.load(folder, device="cpu").chat(turns, max_tokens=4)
+
+
+def test_a_stream_left_alone_does_not_disturb_the_next(model):
+    left = model.generate("고양이가", stream=True, max_tokens=20)
+    next(left)
+    settings = {"max_tokens": 12, "temperature": 1.0, "seed": 4}
+    found = model.generate("강아지는", **settings)
+    del left
+    assert found == model.generate("강아지는", **settings)
+    assert not model.engine.busy

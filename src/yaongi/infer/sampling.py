@@ -11,11 +11,15 @@ from collections.abc import Sequence
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from yaongi.core.config import Config
 from yaongi.core.seeds import Seed
 
 NEVER = float("-inf")
+SHORTLIST = 256  # ids; what the filters leave of a trained model's choice is nearly always fewer
+BLOCK = 128  # ids of a block of ``draw``
+ALMOST_ONE = 1 - 2**-50
 
 
 class Sampling(Config):
@@ -30,20 +34,17 @@ class Sampling(Config):
 
 
 def choose(
-    logits: Tensor, rules: Sampling, *, step: int, seen: Sequence[Sequence[int]] = ()
+    logits: Tensor, rules: Sampling, points: Sequence[float], seen: Sequence[Sequence[int]] = ()
 ) -> Tensor:
-    """The next id of every row.
+    """The next id of every row; a row's choice depends on nothing but its own arguments.
 
     Args:
-        logits: (B,V) or (V,); ids that must not come are ``-inf``.
-        step: how many tokens were chosen before. With ``rules.seed`` it decides the random
-            number, so a row's choice depends neither on its neighbours nor on what was drawn
-            elsewhere.
+        logits: (B,V); ids that must not come are ``-inf``.
+        rules: of all rows; its seed is not looked at.
+        points: per row, the number in [0,1) that decides; see ``uniform``.
         seen: per row, the ids the repetition penalty applies to.
-    Returns: (B,) int64, or () for logits (V,).
+    Returns: (B,) int64.
     """
-    if logits.dim() == 1:
-        return choose(logits[None], rules, step=step, seen=seen)[0]
     logits = logits.float()
     if rules.repetition_penalty != 1:
         rows = [
@@ -54,8 +55,39 @@ def choose(
     if rules.temperature == 0:
         return logits.argmax(-1)
     logits = apply_temperature(logits, rules.temperature)
-    logits = keep_min_p(keep_top_p(keep_top_k(logits, rules.top_k), rules.top_p), rules.min_p)
-    return draw(logits, uniform(rules.seed, step))
+    u = torch.tensor(points, dtype=torch.float64, device=logits.device)[:, None]
+    if rules.top_k == 0 and rules.top_p == 1 and rules.min_p == 0:
+        return draw(logits, u)
+    values, ids, whole = shortlist(logits, rules)
+    chosen = ids.gather(1, draw(values, u)[:, None])[:, 0]
+    if not whole.all():
+        chosen[~whole] = draw(filtered(logits[~whole], rules), u[~whole])
+    return chosen
+
+
+def filtered(logits: Tensor, rules: Sampling) -> Tensor:
+    """(B,V) with ``-inf`` at the ids the rules leave out."""
+    return keep_min_p(keep_top_p(keep_top_k(logits, rules.top_k), rules.top_p), rules.min_p)
+
+
+def shortlist(logits: Tensor, rules: Sampling) -> tuple[Tensor, Tensor, Tensor]:
+    """``filtered`` of the likeliest ids alone: sorting a whole vocabulary takes milliseconds.
+
+    Returns: (B,C) logits and their ids, which rise; and (B,) whether no id beyond them stays.
+    """
+    values, ids = logits.topk(min(rules.top_k or SHORTLIST, logits.shape[-1]))
+    if rules.top_k:
+        whole = (logits >= values[:, -1:]).sum(-1) == values.shape[-1]  # no ties beyond
+        probs = values.softmax(-1)
+    else:
+        probs = (values - logits.logsumexp(-1, keepdim=True)).exp()
+        whole = probs[:, -1] < rules.min_p * probs[:, 0]
+    before = probs.cumsum(-1) - probs
+    if rules.top_k == 0:
+        whole = whole | (before[:, -1] >= rules.top_p)
+    out = (before >= rules.top_p) & (rules.top_p < 1) | (probs < rules.min_p * probs[:, :1])
+    order = ids.argsort(-1)
+    return values.masked_fill(out, NEVER).gather(1, order), ids.gather(1, order), whole
 
 
 def uniform(seed: int, step: int) -> float:
@@ -63,16 +95,26 @@ def uniform(seed: int, step: int) -> float:
     return (Seed(seed).split("sample", step).int63 >> 10) / 2**53
 
 
-def draw(logits: Tensor, u: float) -> Tensor:
-    """Sample by inverting the cumulative distribution at ``u``, in float64.
+def draw(logits: Tensor, u: float | Tensor) -> Tensor:
+    """Sample by inverting the cumulative distribution at ``u``; ids of ``-inf`` never come.
 
-    One number per token makes a draw a pure function of (logits, seed, step).
-    Args: logits (B,V), u in [0,1). Returns: (B,) ids.
+    One number per token makes a draw a pure function of (logits, seed, step). Sums are in
+    float64, of blocks first and then inside the block that was hit.
+    Args: logits (B,V), u in [0,1), one or (B,1). Returns: (B,) ids.
     Source: Devroye 1986, "Non-Uniform Random Variate Generation", section III.2.
     """
-    cumulative = logits.double().softmax(-1).cumsum(-1)
-    point = u * cumulative[:, -1:]  # the last entry is 1 up to rounding
-    return torch.searchsorted(cumulative, point, right=True).squeeze(-1)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp()
+    blocks = F.pad(weights, (0, -weights.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    # products with u < 1 may round up to the total, where no id is left
+    point = (u * ends[:, -1:]).minimum(ends[:, -1:] * ALMOST_ONE)
+    block = torch.searchsorted(ends, point, right=True)
+    inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].double().cumsum(-1)
+    start = F.pad(ends, (1, 0)).gather(1, block)
+    at = torch.searchsorted(
+        inside, (point - start).minimum(inside[:, -1:] * ALMOST_ONE), right=True
+    )
+    return (block * BLOCK + at)[:, 0]
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:

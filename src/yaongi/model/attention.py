@@ -7,7 +7,7 @@ the Mamba layers carry them); optional RMSNorm of queries and keys as in Qwen3.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -85,8 +85,17 @@ class AttentionConfig(LayerConfig):
 class KVCache:
     """Keys and values of the tokens so far: (B,H_kv,max_len,K), the first ``offset`` valid."""
 
+    time_axis: ClassVar[int] = 2
+
     k: Tensor
     v: Tensor
+
+    def append(self, k: Tensor, v: Tensor, at: int) -> tuple[Tensor, Tensor]:
+        """Write k, v (B,H_kv,T,K) behind ``at`` tokens; all so far in their dtype."""
+        end = at + k.shape[2]
+        self.k[:, :, at:end] = k
+        self.v[:, :, at:end] = v
+        return self.k[:, :, :end].to(k.dtype), self.v[:, :, :end].to(v.dtype)
 
 
 class AttentionLayer(Layer):
@@ -104,27 +113,36 @@ class AttentionLayer(Layer):
         self.k_norm = RMSNorm(cfg.head_dim, norm_eps) if cfg.qk_norm else None
 
     def forward(
-        self, x: Tensor, ctx: Context, state: KVCache | None = None
-    ) -> tuple[Tensor, KVCache | None, LayerAux | None]:
+        self, x: Tensor, ctx: Context, state: KVCache | list[KVCache] | None = None
+    ) -> tuple[Tensor, KVCache | list[KVCache] | None, LayerAux | None]:
         batch, length, _ = x.shape
-        q, k, v = (
-            p(x).view(batch, length, -1, self.cfg.head_dim)
-            for p in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (p.view(batch, length, -1, self.cfg.head_dim) for p in self.project(x))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q, ctx.kernels), self.k_norm(k, ctx.kernels)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         if self.cfg.rope_theta is not None:
             cos, sin = ctx.rope(q, self.cfg.rope_theta, self.cfg.rope_scaling)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if state is not None:
-            end = ctx.offset + length
-            state.k[:, :, ctx.offset : end] = k
-            state.v[:, :, ctx.offset : end] = v
-            k, v = state.k[:, :, :end].to(q.dtype), state.v[:, :, :end].to(q.dtype)
-        y = ctx.kernels.attention(q, k, v, ctx.mask, k.shape[2] == length)
+        if isinstance(state, list):
+            y = self._by_row(q, k, v, ctx, state)
+        else:
+            if state is not None:
+                k, v = state.append(k, v, ctx.offset)
+            y = ctx.kernels.attention(q, k, v, ctx.mask, k.shape[2] == length)
         y = y.transpose(1, 2).reshape(batch, length, -1)
         return self.o_proj(y), state, None
+
+    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B,T,D) -> queries, keys and values, (B,T,heads K) each."""
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+
+    def _by_row(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, rows: list[KVCache]) -> Tensor:
+        """One token each, behind as many as each row has."""
+        found: list[Tensor] = []
+        for i, (cache, at) in enumerate(zip(rows, ctx.lengths or [], strict=True)):
+            keys, values = cache.append(k[i : i + 1], v[i : i + 1], at)
+            found.append(ctx.kernels.attention(q[i : i + 1], keys, values, None, False))
+        return torch.cat(found)
 
     def init_state(
         self, batch: int, max_len: int, dtype: torch.dtype, device: torch.device

@@ -31,6 +31,7 @@ from yaongi.model.layer import (
     Workload,
 )
 from yaongi.model.tables import NgramTable, Recall
+from yaongi.ops.activation import steady
 
 TAPS = 4  # of the convolution, as in the paper
 LARGEST = 2**63 - 1
@@ -278,7 +279,7 @@ class Engram(nn.Module):
         """
         k = self.norm_k(self.k_proj(memory), ctx.kernels).float()
         q = self.norm_q(x, ctx.kernels).float()
-        gate = ((k * q).sum(-1, keepdim=True) * x.shape[-1] ** -0.5).sigmoid()
+        gate = steady(torch.sigmoid, (k * q).sum(-1, keepdim=True) * x.shape[-1] ** -0.5)
         v = gate.to(x.dtype) * self.v_proj(memory)
         seen, back = self.norm_conv(v, ctx.kernels), self.cfg.back
         seen = (
@@ -286,7 +287,7 @@ class Engram(nn.Module):
             if window is None
             else torch.cat([window.to(seen.dtype), seen], 1)
         )
-        y = v + F.silu(self._convolve(seen, ctx.docs_from(back)))
+        y = v + steady(F.silu, self._convolve(seen, ctx.docs_from(back)))
         return y, None if window is None else seen[:, -back:].to(window.dtype)
 
     def _convolve(self, seen: Tensor, docs: Tensor | None) -> Tensor:

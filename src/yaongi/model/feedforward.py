@@ -23,7 +23,7 @@ from yaongi.model.layer import (
     Linear,
     Workload,
 )
-from yaongi.ops.activation import squared_relu
+from yaongi.ops.activation import squared_relu, steady
 
 Activation = Literal["relu2", "swiglu", "gelu"]
 
@@ -69,14 +69,18 @@ class FeedForward(Layer):
 
     def mix(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        h = self.up_proj(x)
-        if self.gate_proj is not None:
-            h = F.silu(self.gate_proj(x)) * h
+        gate, h = self.widen(x)
+        if gate is not None:
+            h = steady(F.silu, gate) * h
         elif self.activation == "gelu":
             h = F.gelu(h)
         else:
             h = squared_relu(h)
         return self.down_proj(h)
+
+    def widen(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(..., D) -> the gate, if there is one, and what it lets through, (..., F) each."""
+        return None if self.gate_proj is None else self.gate_proj(x), self.up_proj(x)
 
     def init_weights(self, generator: InitStreams, std: float, out_std: float) -> None:
         if self.gate_proj is not None:

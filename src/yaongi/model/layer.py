@@ -6,7 +6,7 @@ arXiv:2504.03624); adding a kind of layer is one file with a settings class and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -65,6 +65,8 @@ class Context:
 
     Attributes:
         offset: tokens already in the state; the first new token has this position.
+        lengths: the same for each row, where rows of unequal length take one step together;
+            ``offset`` is then the longest, and a state with a ``time_axis`` a list of its rows.
         doc_ids: (B,T) of the new tokens, or None when each row is one document so far.
         history: (B,offset) document ids of the tokens in the state, or None as above.
         mask: (B,1,T,S) bool for attention, or None when causal says it all.
@@ -72,6 +74,7 @@ class Context:
 
     kernels: Kernels
     offset: int = 0
+    lengths: Sequence[int] | None = None
     doc_ids: Tensor | None = None
     history: Tensor | None = None
     mask: Tensor | None = None
@@ -90,12 +93,18 @@ class Context:
     def rope(
         self, x: Tensor, theta: float, scaling: RopeScaling | None = None
     ) -> tuple[Tensor, Tensor]:
-        """cos and sin (T,K) float32 for the new tokens of ``x`` (B,H,T,K), computed once."""
+        """cos and sin (T,K) float32 for the new tokens of ``x`` (B,H,T,K), computed once.
+
+        With ``lengths``, (B,1,T,K).
+        """
         key = (theta, x.shape[-1], scaling)
         if key not in self.ropes:
             positions = torch.arange(x.shape[-2], device=x.device, dtype=torch.float32)
             turning = frequencies(x.shape[-1], theta, scaling, x.device)
-            angles = (positions + self.offset)[:, None] * turning
+            start: Tensor | int = self.offset
+            if self.lengths is not None:
+                start = torch.tensor(self.lengths, device=x.device)[:, None, None]
+            angles = (positions + start)[..., None] * turning
             angles = torch.cat([angles, angles], -1)
             self.ropes[key] = (angles.cos(), angles.sin())
         return self.ropes[key]

@@ -144,6 +144,8 @@ class State:
     Attributes:
         length: tokens so far, the same for every row. Rows of unequal length are padded on the
             left, the padding as a document of its own (``doc_ids``), which no layer looks into.
+        lengths: tokens of each row, where they differ; ``length`` is then the longest. Such rows
+            take single steps only, see ``layer.Context``.
         doc_ids: (B,length) when documents were given, else None.
         numbers: (B,tail) of the last tokens, see ``engram.NgramIds``; None without Engram.
     """
@@ -151,6 +153,7 @@ class State:
     layers: list[Any]
     max_len: int
     length: int = 0
+    lengths: list[int] | None = None
     doc_ids: Tensor | None = None
     numbers: Tensor | None = None
 
@@ -352,12 +355,14 @@ class LM(nn.Module):
                 have=state.length,
                 new=length,
             )
+        if state.lengths is not None:
+            return self._ragged(ids, doc_ids, state, state.lengths)
         history = state.doc_ids
         if history is None and doc_ids is not None:
             history = doc_ids[:, :1].expand(-1, state.length)  # one document so far: this one
         if history is not None and doc_ids is None:
             doc_ids = history[:, -1:].expand(-1, length)
-        ctx = Context(self.kernels, state.length, doc_ids, history)
+        ctx = Context(self.kernels, state.length, doc_ids=doc_ids, history=history)
         seen = None
         if doc_ids is not None and history is not None:
             seen = torch.cat([history, doc_ids], 1)
@@ -365,11 +370,27 @@ class LM(nn.Module):
         elif state.length and length > 1:
             keys = torch.arange(state.length + length, device=ids.device)
             ctx.mask = (keys <= keys[state.length :, None])[None, None]
-        after = State([None] * len(self.layers), state.max_len, state.length + length, seen)
+        after = State([None] * len(self.layers), state.max_len, state.length + length, doc_ids=seen)
         return ctx, after
+
+    def _ragged(
+        self, ids: Tensor, doc_ids: Tensor | None, state: State, lengths: list[int]
+    ) -> tuple[Context, State]:
+        if ids.shape != (len(lengths), 1) or doc_ids is not None:
+            raise ShapeError(
+                "Rows of unequal length take one token each and no documents: ids must be "
+                "{expected}, not {found}.",
+                expected=(len(lengths), 1),
+                found=tuple(ids.shape),
+            )
+        ctx = Context(self.kernels, state.length, lengths)
+        longer = [n + 1 for n in lengths]
+        return ctx, State([None] * len(self.layers), state.max_len, max(longer), longer)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B,T,D) -> (B,T,V) in hidden's dtype."""
+        if self.lm_head is not None:
+            return self.lm_head(hidden)
         return F.linear(hidden, self.head_weight.to(hidden.dtype))
 
     def init_state(

@@ -25,6 +25,7 @@ from yaongi.model.layer import (
     Linear,
     Workload,
 )
+from yaongi.ops.activation import steady
 from yaongi.ops.ssd.chunked import CHUNK, block_rows
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4  # step sizes at initialisation, as in mamba_ssm
@@ -146,7 +147,7 @@ class Mamba2Layer(Layer):
         xs, b, c = torch.split(mixed, [cfg.d_inner, gn, gn], -1)
         y, ssm = ctx.kernels.ssd(
             _split(xs, cfg.n_heads),
-            F.softplus(dt.float() + self.dt_bias),
+            steady(F.softplus, dt.float() + self.dt_bias),
             -torch.exp(self.A_log),
             _split(b, cfg.n_groups),
             _split(c, cfg.n_groups),

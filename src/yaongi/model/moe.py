@@ -26,6 +26,7 @@ from yaongi.model.layer import (
     LayerMemory,
     Workload,
 )
+from yaongi.ops.activation import steady
 
 
 class MoEConfig(LayerConfig):
@@ -179,8 +180,12 @@ class Router(Exact):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,T,D) -> scores (B,T,E) float32."""
-        logits = F.linear(x.float(), self.weight.float())
-        return logits.sigmoid() if self.cfg.router == "sigmoid" else logits.softmax(-1)
+        logits = self.logits(x.float())
+        return steady(torch.sigmoid, logits) if self.cfg.router == "sigmoid" else logits.softmax(-1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B,T,D) float32 -> (B,T,E)."""
+        return F.linear(x, self.weight.float())
 
     def choose(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The top_k experts of each token and their weights, (B,T,k) each."""

@@ -3,19 +3,10 @@ import tiny
 import torch
 
 from yaongi.core.errors import DataError, TokenizerError
-from yaongi.infer.generate import (
-    Delta,
-    Finish,
-    Generation,
-    StopText,
-    decode_ids,
-    generate,
-    generate_greedy,
-    prefill,
-    stop_ids,
-    unspoken,
-)
-from yaongi.infer.sampling import Sampling
+from yaongi.infer.answer import StopText
+from yaongi.infer.engine import Event
+from yaongi.infer.generate import generate, generate_greedy, prefill
+from yaongi.infer.rules import Finish, Generation, stop_ids, unspoken
 from yaongi.text.control import CONTROL
 
 TOK = tiny.tokenizer()
@@ -30,11 +21,11 @@ def prompt(text="고양이가"):
     return [TOK.eot_id, *TOK.encode(text)]
 
 
-def run(model, ids=None, **settings) -> list[Delta]:
+def run(model, ids=None, **settings) -> list[Event]:
     return list(generate(model, TOK, ids or prompt(), Generation(**settings)))
 
 
-def text_of(deltas):
+def text_of(deltas: list[Event]):
     return "".join(d.text for d in deltas)
 
 
@@ -55,7 +46,7 @@ def greedy_by_full_passes(model, ids, n):
 def test_greedy_decoding_equals_full_passes(pattern):
     model = tiny.lm(pattern, seed=1)
     expected = greedy_by_full_passes(model, prompt(), 12)
-    found = [i for i in decode_ids(model, TOK, prompt(), Sampling(), 12) if i not in stop_ids(TOK)]
+    found = [e.id for e in run(model, max_tokens=12) if e.id not in stop_ids(TOK)]
     assert found == expected
 
 

@@ -10,6 +10,7 @@ from yaongi.infer.sampling import (
     apply_temperature,
     choose,
     draw,
+    filtered,
     keep_min_p,
     keep_top_k,
     keep_top_p,
@@ -22,10 +23,9 @@ LOGITS = PROBS.log()
 
 
 def frequencies(rules: Sampling, logits=LOGITS, n=4000):
-    counts = torch.zeros(len(logits))
-    for step in range(n):
-        counts[choose(logits, rules, step=step)] += 1
-    return counts / n
+    points = [uniform(rules.seed, step) for step in range(n)]
+    found = choose(logits.expand(n, -1), rules, points)
+    return found.bincount(minlength=len(logits)) / n
 
 
 def kept(logits):
@@ -41,7 +41,7 @@ def test_draws_follow_the_tempered_distribution(temperature):
 
 
 def test_temperature_zero_is_the_first_most_likely_id():
-    assert choose(torch.tensor([1.0, 3.0, 3.0, 2.0]), Sampling(), step=0) == 1
+    assert choose(torch.tensor([[1.0, 3.0, 3.0, 2.0]]), Sampling(), [0.9]).tolist() == [1]
 
 
 def test_temperature_divides():
@@ -79,18 +79,32 @@ def test_repetition_penalty_lowers_both_signs():
     logits = torch.tensor([2.0, -2.0, 1.0, 0.0])
     found = penalise_repetition(logits, [0, 1, 1], 2.0)
     assert found.tolist() == [1.0, -4.0, 1.0, 0.0]
-    assert choose(logits, Sampling(repetition_penalty=4.0), step=0, seen=[[0]]) == 2
+    assert choose(logits[None], Sampling(repetition_penalty=4.0), [0.0], [[0]]).tolist() == [2]
 
 
 def test_a_row_does_not_depend_on_its_neighbours():
     rows = torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
-    rules = Sampling(
-        temperature=1.3, top_p=0.9, top_k=20, min_p=0.01, repetition_penalty=1.2, seed=7
-    )
+    rules = Sampling(temperature=1.3, top_p=0.9, top_k=20, min_p=0.01, repetition_penalty=1.2)
     seen = [[i, i + 1] for i in range(5)]
-    together = choose(rows, rules, step=3, seen=seen)
-    alone = [choose(rows[i], rules, step=3, seen=[seen[i]]) for i in range(5)]
+    points = [uniform(7, i) for i in range(5)]
+    together = choose(rows, rules, points, seen)
+    alone = [choose(rows[i : i + 1], rules, points[i : i + 1], seen[i : i + 1]) for i in range(5)]
     assert together.tolist() == [int(x) for x in alone]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"top_k": 7}, {"top_p": 0.7}, {"min_p": 0.1}, {"top_k": 300, "top_p": 0.8, "min_p": 0.01}],
+)
+@pytest.mark.parametrize("spread", [0.0, 0.2, 4.0])
+def test_a_shortlist_changes_no_choice(rules, spread):
+    """Where the choice is wide (or all are equal) more ids stay than the list has."""
+    logits = spread * torch.randn(40, 1000, generator=torch.Generator().manual_seed(1))
+    logits[:, ::3] = -math.inf
+    settings = Sampling(temperature=1.0, **rules)
+    points = [uniform(0, i) for i in range(40)]
+    expected = draw(filtered(logits, settings), torch.tensor(points).double()[:, None])
+    assert choose(logits, settings, points).tolist() == expected.tolist()
 
 
 def test_seed_and_step_decide():
@@ -104,6 +118,9 @@ def test_draw_never_takes_an_impossible_id():
     logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]])
     assert draw(logits, 0.0).item() == 1
     assert draw(logits, 1 - 2**-53).item() == 3
+    wide = torch.full((1, 1000), -math.inf)
+    wide[0, [130, 700]] = 0.0
+    assert [draw(wide, u).item() for u in (0.0, 0.499, 0.5, 1 - 2**-53)] == [130, 130, 700, 700]
 
 
 @pytest.mark.parametrize(

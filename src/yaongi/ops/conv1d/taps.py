@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from yaongi.ops.activation import steady
+
 
 def conv1d_taps(x: Tensor, weight: Tensor, bias: Tensor, doc_ids: Tensor | None = None) -> Tensor:
     """See ``ops.conv1d.Conv1d``."""
@@ -18,4 +20,4 @@ def conv1d_taps(x: Tensor, weight: Tensor, bias: Tensor, doc_ids: Tensor | None 
             same = doc_ids[:, j : j + length] == doc_ids[:, taps - 1 :]
             part = part * same[..., None].to(x.dtype)
         y = y + part
-    return F.silu(y)
+    return steady(F.silu, y)

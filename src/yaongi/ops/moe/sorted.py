@@ -73,9 +73,9 @@ class _Experts(torch.autograd.Function):
     ) -> Tensor:
         r = route(chosen, len(up))
         rows = x.index_select(0, r.token)
-        scale = _sorted_weights(weights, r).to(x.dtype)
+        scale = sorted_weights(weights, r).to(x.dtype)
         y, hidden, gated = torch.empty_like(rows), _room(rows, up), _room(rows, gate)
-        for e, part in _parts(r.counts):
+        for e, part in parts(r.counts):
             torch.mm(rows[part], up[e].to(x.dtype).mT, out=hidden[part])
             if gate is not None:
                 torch.mm(rows[part], gate[e].to(x.dtype).mT, out=gated[part])
@@ -91,11 +91,11 @@ class _Experts(torch.autograd.Function):
         rows, weights, up, down, gate, hidden, gated = ctx.saved_tensors
         r: Route = ctx.route
         dy = grads[0].index_select(0, r.token)
-        scale = _sorted_weights(weights, r)
+        scale = sorted_weights(weights, r)
         dscale, drows = torch.empty_like(scale), torch.empty_like(rows)
         dup, ddown = torch.zeros_like(up), torch.zeros_like(down)
         dgate = None if gate is None else torch.zeros_like(gate)
-        for e, part in _parts(r.counts):
+        for e, part in parts(r.counts):
             a = _activate(hidden[part], gated[part])
             s = scale[part].to(a.dtype)
             da = torch.mm(dy[part], down[e].to(a.dtype))  # to the unscaled activation
@@ -119,18 +119,18 @@ def _room(rows: Tensor, bank: Tensor | None) -> Tensor:
     return rows.new_empty(len(rows), 0 if bank is None else bank.shape[1])
 
 
-def _parts(counts: list[int]) -> list[tuple[int, slice]]:
+def parts(counts: list[int]) -> list[tuple[int, slice]]:
     """(expert, its rows) for experts that have any."""
-    parts: list[tuple[int, slice]] = []
+    found: list[tuple[int, slice]] = []
     start = 0
     for e, n in enumerate(counts):
         if n:
-            parts.append((e, slice(start, start + n)))
+            found.append((e, slice(start, start + n)))
         start += n
-    return parts
+    return found
 
 
-def _sorted_weights(weights: Tensor, r: Route) -> Tensor:
+def sorted_weights(weights: Tensor, r: Route) -> Tensor:
     """(M,k) -> (M k,1) in the order of the sorted rows."""
     out = weights.new_empty(weights.numel(), 1)
     out[r.back.flatten(), 0] = weights.flatten()

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from yaongi.ops.activation import steady
+
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """``x / rms(x) * weight`` over the last dimension.
@@ -32,7 +34,7 @@ def gated_rms_norm_reference(
     Returns: (..., D) in z's dtype.
     Source: mamba_ssm ``RMSNormGated(norm_before_gate=False)``.
     """
-    h = y.float() * F.silu(z.float())
+    h = y.float() * steady(F.silu, z.float())
     g = h.view(*h.shape[:-1], n_groups, -1)
     g = g * torch.rsqrt(g.square().mean(-1, keepdim=True) + eps)
     return (g.flatten(-2) * weight.float()).to(z.dtype)

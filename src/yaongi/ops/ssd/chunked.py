@@ -264,6 +264,6 @@ def _step(
     if doc_ids is not None:
         h = h * (doc_ids[:, 0] == doc_ids[:, 1])[:, None, None, None]
     h = h * torch.exp(dt[:, 0] * a)[..., None, None]
-    h = h + (dt[:, 0, :, None] * xf)[..., None] * bf[:, :, None]
+    h = h.addcmul_((dt[:, 0, :, None] * xf)[..., None], bf[:, :, None])
     y = (h @ cf[..., None])[..., 0] + d[:, None] * xf
     return y[:, None], h
