@@ -1,0 +1,320 @@
+"""Preferences as token files and batches: for every prompt an answer chosen and one rejected.
+
+A pair is stored as two documents, the conversation with the chosen answer and then the one with
+the rejected answer, and is never torn apart: both are in the same row of a batch, so a loss that
+compares them needs no other row.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datatrove.data import Document
+
+from yaongi.core.artifact import Artifact, draft, existing
+from yaongi.core.errors import DataError
+from yaongi.core.seeds import Seed
+from yaongi.data.batches import Batch, best_fit, random_keys
+from yaongi.data.corpus import SPLITS, Progress, domains_of, read_corpus
+from yaongi.data.recognise import PREFERENCE
+from yaongi.data.shards import (
+    DocumentEncoder,
+    DomainShard,
+    Encoded,
+    Shards,
+    ShardsConfig,
+    ShardWriter,
+    batches_of,
+    document_encoder,
+    save_array,
+    shard_dtype,
+)
+from yaongi.text.chat import Message
+from yaongi.text.foreign import AnyTokenizer, load_tokenizer
+
+KIND = "pairs"
+
+PAIR = np.dtype(
+    [("domain", "i8"), ("begin", "i8", (2,)), ("length", "i8", (2,)), ("answer", "i8", (2,))]
+)
+"""Where a pair lies in its domain's tokens: chosen first, then rejected; ``answer`` counts the
+tokens of the answers."""
+
+
+def build_pairs(
+    cfg: ShardsConfig,
+    corpus: Artifact,
+    tokenizer: Artifact,
+    out: str | Path,
+    *,
+    on_progress: Progress | None = None,
+) -> Artifact:
+    """Encode the preferences of a corpus into a ``pairs`` artifact; other rows stay there.
+
+    The files are those of ``build_shards``: documents 2i and 2i + 1 are the chosen and the
+    rejected conversation of a pair, and the mask is 1 only on the answers they end with. Pairs
+    whose answers are the same tokens are left out and counted as ``same``.
+
+    Raises:
+        DataError: the corpus has no preferences, or the vocabulary does not fit the ``dtype``.
+        TokenizerError: as ``build_shards``.
+    """
+    made: dict[str, Any] = {"config": cfg.as_json(), "parents": [corpus, tokenizer]}
+    if found := existing(out, KIND, **made):
+        return found
+    words = load_tokenizer(tokenizer.path)
+    encoder = document_encoder(words)
+    dtype = shard_dtype(cfg.dtype, words.vocab_size)
+    there = corpus.manifest.counts["domains"]
+    found = [(split, domain) for split in SPLITS for domain in domains_of(corpus, split)]
+    jobs = [(split, d) for split, d in found if PREFERENCE in there[d][split]["forms"]]
+    with draft(out, KIND, **made) as work:
+        save_array(work.path / "token_bytes.npy", np.asarray(encoder.token_bytes, dtype=np.uint16))
+        domains: dict[str, dict[str, Any]] = {}
+        for i, (split, domain) in enumerate(jobs):
+            if on_progress:
+                on_progress(i / len(jobs), f"{split}/{domain}")
+            with _writer(work.path / split, domain, encoder, dtype) as files:
+                same = _write(files, words, read_corpus(corpus, split, domain))
+            if files.finish():
+                pairs = {"pairs": files.counts["documents"] // 2, "same": same}
+                domains.setdefault(domain, {})[split] = {**files.counts, **pairs}
+        if not any("train" in splits for splits in domains.values()):
+            raise DataError(
+                "{corpus} has no preferences to learn from: rows with a prompt and two different "
+                "answers, chosen and rejected.",
+                corpus=corpus.path,
+            )
+        return work.finish(
+            counts={
+                "vocab_size": words.vocab_size,
+                "eot_id": encoder.eot_id,
+                "pad_id": encoder.pad_id,
+                "dtype": dtype.name,
+                "tokens": sum(c["tokens"] for d in domains.values() for c in d.values()),
+                "domains": domains,
+            }
+        )
+
+
+def _writer(
+    folder: Path, domain: str, encoder: DocumentEncoder, dtype: np.dtype[Any]
+) -> ShardWriter:
+    folder.mkdir(exist_ok=True)
+    return ShardWriter(folder, domain, encoder, dtype, masked=True)
+
+
+def _write(files: ShardWriter, words: AnyTokenizer, documents: Iterable[Document]) -> int:
+    """Write the pairs among ``documents``; returns how many had twice the same answer."""
+    same = 0
+    for document in (d for batch in batches_of(documents, preferences=True) for d in batch):
+        chosen, rejected = encode_pair(words, document)
+        if chosen.ids == rejected.ids:
+            same += 1
+            continue
+        files.add(chosen)
+        files.add(rejected)
+    return same
+
+
+def encode_pair(words: AnyTokenizer, document: Document) -> tuple[Encoded, Encoded]:
+    """The conversations with the chosen and with the rejected answer of a preference."""
+    prompt = document.metadata["prompt"]
+    chosen, rejected = (
+        answered(words, [*prompt, {"role": "assistant", "content": document.metadata[which]}])
+        for which in ("chosen", "rejected")
+    )
+    return chosen, rejected
+
+
+def answered(words: AnyTokenizer, messages: Sequence[Message]) -> Encoded:
+    """A conversation as a document whose mask is 1 only on the answer it ends with."""
+    ids, mask = words.conversation(messages)
+    last = max(i for i, learnt in enumerate(mask) if learnt)
+    before = max((i for i in range(last) if not mask[i]), default=-1)
+    return Encoded(ids, [int(before < i <= last) for i in range(len(ids))])
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PairsReport:
+    """What packing made of the pairs.
+
+    Attributes:
+        too_long: left out (or cut, when asked) because an answer with its prompt is longer than
+            a conversation may be.
+        no_room: left out although cutting was asked for: the prompt alone fills the context, or
+            the answers differ only in what is cut off.
+        padding: share of the places in rows that hold no token.
+        chosen_tokens, rejected_tokens: mean length of the answers.
+        chosen_longer: share of pairs whose chosen answer has more tokens.
+    """
+
+    pairs: int
+    too_long: int
+    no_room: int
+    rows: int
+    padding: float
+    chosen_tokens: float
+    rejected_tokens: float
+    chosen_longer: float
+
+
+class PackedPairs:
+    """Batches of whole pairs; the batch of a step is a pure function of (seed, step).
+
+    A row has room for two conversations of ``seq_len`` tokens and is filled by best fit with as
+    many pairs as go in. In a batch ``doc_ids`` say whose a token is: 2p for the chosen and 2p + 1
+    for the rejected conversation of the p-th pair used. ``weights`` are above 0 on the answers
+    and add up to 1 for each pair, so that the weight of a batch is its number of pairs.
+
+    Args:
+        batch_rows: rows of a batch.
+        seq_len: the longest conversation, prompt and answer; rows are twice as long.
+        domains: which domains; by default all there are.
+        truncate: cut longer conversations at their end instead of leaving their pair out.
+    Raises:
+        DataError: no such domain, or no pair fits.
+    """
+
+    def __init__(
+        self,
+        pairs: Artifact | str | Path,
+        batch_rows: int,
+        seq_len: int,
+        seed: Seed,
+        *,
+        domains: Sequence[str] | None = None,
+        split: str = "train",
+        truncate: bool = False,
+    ) -> None:
+        opened = Shards(pairs, KIND)
+        self.batch_rows, self.seq_len, self.seed = batch_rows, seq_len, seed
+        self.row_len = 2 * seq_len
+        self._pad_id = opened.pad_id
+        domains = tuple(domains or opened.domains(split))
+        self._shards = [opened.open(domain, split) for domain in domains]
+        found = [_pairs_of(shard, i, seq_len) for i, shard in enumerate(self._shards)]
+        everything = np.concatenate(found) if found else np.zeros(0, PAIR)
+        self._pairs, self.report = self._pack(everything, truncate, domains)
+        self._order = functools.lru_cache(maxsize=2)(self._make_order)
+
+    def __len__(self) -> int:
+        """How many pairs are used."""
+        return len(self._pairs)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """Rows that hold every pair once."""
+        return len(self._bins)
+
+    def epochs(self, steps: int) -> float:
+        """How often the first ``steps`` batches go through the pairs."""
+        return steps * self.batch_rows / self.rows_per_epoch
+
+    def batch(self, step: int) -> Batch:
+        """The batch of ``step`` (from 0)."""
+        first = step * self.batch_rows
+        return self._stack([self._dealt(first + i) for i in range(self.batch_rows)])
+
+    def in_order(self) -> Iterator[Batch]:
+        """Every pair exactly once, for what is computed of each; the last batch may be smaller."""
+        for start in range(0, len(self._bins), self.batch_rows):
+            chosen = self._bins[start : start + self.batch_rows]
+            yield self._stack([self._by_length[places] for places in chosen])
+
+    def _pack(
+        self, found: np.ndarray, truncate: bool, domains: Sequence[str]
+    ) -> tuple[np.ndarray, PairsReport]:
+        """Choose what is used and lay it out in rows."""
+        long = found["length"].max(1, initial=0) > self.seq_len
+        kept = ~long
+        if truncate:
+            kept |= [self._differ(pair) for pair in found]
+        used = found[kept]
+        if not len(used):
+            raise DataError(
+                "No pair of {domains} fits into seq_len {seq_len}: {n} there, {long} too long.",
+                domains=", ".join(domains) or "(no domain)",
+                seq_len=self.seq_len,
+                n=len(found),
+                long=int(long.sum()),
+            )
+        used["length"] = np.minimum(used["length"], self.seq_len)
+        lengths = used["length"].sum(1)
+        self._by_length = np.argsort(-lengths, kind="stable")
+        self._lengths = lengths[self._by_length]
+        self._bins = best_fit(self._lengths.tolist(), self.row_len)
+        chosen, rejected = used["answer"].T
+        return used, PairsReport(
+            pairs=len(used),
+            too_long=int(long.sum()),
+            no_room=int((~kept).sum()) if truncate else 0,
+            rows=len(self._bins),
+            padding=1 - int(lengths.sum()) / (len(self._bins) * self.row_len),
+            chosen_tokens=float(chosen.mean()),
+            rejected_tokens=float(rejected.mean()),
+            chosen_longer=float((chosen > rejected).mean()),
+        )
+
+    def _differ(self, pair: np.void) -> bool:
+        """Whether there are two answers, and different ones, within ``seq_len``."""
+        tokens = self._shards[pair["domain"]].tokens
+        spans = zip(pair["begin"], np.minimum(pair["length"], self.seq_len), strict=True)
+        chosen, rejected = (tokens[begin : begin + length] for begin, length in spans)
+        return bool(pair["answer"].min() > 0) and not np.array_equal(chosen, rejected)
+
+    def _make_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """(order of the rows, which pair stands at each place of the packing)."""
+        seed = self.seed.split("order", epoch)
+        keys = random_keys(seed.split("deal"), len(self._lengths))
+        dealt = self._by_length[np.lexsort((keys, -self._lengths))]
+        return np.argsort(random_keys(seed.split("rows"), len(self._bins)), kind="stable"), dealt
+
+    def _dealt(self, row: int) -> np.ndarray:
+        """The pairs in a row of the run."""
+        epoch, k = divmod(row, self.rows_per_epoch)
+        order, dealt = self._order(epoch)
+        return dealt[self._bins[order[k]]]
+
+    def _stack(self, rows: Sequence[np.ndarray]) -> Batch:
+        """Rows of pairs as a batch."""
+        shape = (len(rows), self.row_len + 1)
+        tokens = np.full(shape, self._pad_id, dtype=np.int64)
+        weights = np.zeros(shape, dtype=np.float32)
+        doc_ids = np.full(shape, 2 * len(self), dtype=np.int32)  # of the padding
+        for r, pairs in enumerate(rows):
+            at = 0
+            for p in pairs.tolist():
+                pair = self._pairs[p]
+                shard = self._shards[pair["domain"]]
+                assert shard.mask is not None
+                for side in (0, 1):
+                    begin, length = int(pair["begin"][side]), int(pair["length"][side])
+                    source, here = slice(begin, begin + length), slice(at, at + length)
+                    tokens[r, here] = shard.tokens[source]
+                    weights[r, here] = shard.mask[source] / pair["answer"].sum()
+                    doc_ids[r, here] = 2 * p + side
+                    at += length
+        domains = self._pairs["domain"][[row[0] for row in rows]]
+        return Batch(tokens[:, :-1], tokens[:, 1:], weights[:, 1:], doc_ids[:, :-1], domains)
+
+
+def _pairs_of(shard: DomainShard, domain: int, seq_len: int) -> np.ndarray:
+    """The pairs of a shard as PAIR; the answers' tokens are counted within ``seq_len``."""
+    assert shard.mask is not None
+    total = np.concatenate([[0], np.cumsum(shard.mask, dtype=np.int64)])
+    begins, lengths = shard.offsets[:-1], shard.lengths
+    answers = total[begins + np.minimum(lengths, seq_len)] - total[begins]
+    found = np.zeros(len(lengths) // 2, PAIR)
+    found["domain"] = domain
+    for name, values in (("begin", begins), ("length", lengths), ("answer", answers)):
+        found[name] = values.reshape(-1, 2)
+    return found
