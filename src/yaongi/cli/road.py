@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 import yaongi
 from yaongi.cli.console import Report, stage
 from yaongi.cli.conversations import tell_corpus, tell_packing
+from yaongi.cli.preference import Preferring, Rewarding, Site, make_dpo, make_reward
 from yaongi.cli.start import Continuing, Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.config import Config, load_recipe, parse
@@ -85,6 +86,8 @@ class Recipe(Config):
     pretrain: PretrainConfig | None = None
     continual: Continuing | None = None
     sft: Tuning | None = None
+    dpo: Preferring | None = None
+    reward: Rewarding | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
@@ -159,7 +162,7 @@ class Road:
 
     def folder(self, name: str) -> Path:
         """Where the result of the stage ``name`` goes."""
-        shared = name.endswith(("corpus", "tokenizer", "shards"))
+        shared = name.endswith(("corpus", "tokenizer", "shards", "pairs"))
         return self.at.get(name) or (
             self.out / name if shared else self.out / self.recipe.model_name / name
         )
@@ -283,10 +286,33 @@ class Road:
             tell_packing(model)
         return model
 
+    @functools.cached_property
+    def tuned(self) -> Artifact:
+        """The model that learns preferences: fine-tuned, where the recipe says so."""
+        return self.base if self.recipe.sft is None else self.sft
+
+    @functools.cached_property
+    def dpo(self) -> Artifact:
+        """The model that prefers."""
+        if self.recipe.dpo is None:
+            raise ConfigError("The recipe '{name}' has no section dpo.", name=self.recipe.name)
+        return make_dpo(self.recipe.dpo, self.tuned, self._site)
+
+    @functools.cached_property
+    def reward(self) -> Artifact:
+        """The reward model."""
+        if self.recipe.reward is None:
+            raise ConfigError("The recipe '{name}' has no section reward.", name=self.recipe.name)
+        return make_reward(self.recipe.reward, self.tuned, self._site)
+
+    @property
+    def _site(self) -> Site:
+        return Site(self.folder, self.recipe.shards, self.tokenizer, self.recipe.seed)
+
     @property
     def model(self) -> Artifact:
         """The last model of the road."""
-        return self.base if self.recipe.sft is None else self.sft
+        return self.tuned if self.recipe.dpo is None else self.dpo
 
     @functools.cached_property
     def report(self) -> Artifact:

@@ -211,6 +211,11 @@ class PackedPairs:
         return len(self._pairs)
 
     @property
+    def answer_tokens(self) -> np.ndarray:
+        """(pairs, 2) int64: lengths of the chosen and the rejected answer."""
+        return self._pairs["answer"]
+
+    @property
     def rows_per_epoch(self) -> int:
         """Rows that hold every pair once."""
         return len(self._bins)

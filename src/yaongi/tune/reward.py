@@ -151,17 +151,31 @@ def reward_of(head: nn.Linear, hidden: Tensor) -> Tensor:
 
 
 def evaluate_reward(
-    reward: RewardModel, pairs: Artifact, *, split: str = "val", truncate: bool = False
+    reward: RewardModel,
+    pairs: Artifact,
+    *,
+    split: str = "val",
+    domains: Sequence[str] | None = None,
+    truncate: bool = False,
 ) -> dict[str, float]:
     """``accuracy``, ``margin``, ``loss`` and the mean rewards over the pairs of a split, and
     how many ``pairs`` there were.
 
+    Args:
+        domains: which domains; None takes all that have pairs in ``split``.
+        truncate: judge longer conversations by their beginning instead of leaving them out.
     Raises:
         DataError: there are none, or none fits into the model's context.
         ArtifactError: ``pairs`` is something else.
     """
     read = PackedPairs(
-        pairs, VALIDATION_ROWS, reward.context_len, Seed(0), split=split, truncate=truncate
+        pairs,
+        VALIDATION_ROWS,
+        reward.context_len,
+        Seed(0),
+        domains=domains,
+        split=split,
+        truncate=truncate,
     )
     found = evaluate_pairs(reward.lm, read, bradley_terry(reward.head))
     return {**found, "pairs": len(read)}
