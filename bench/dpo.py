@@ -27,7 +27,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from yaongi.core.artifact import Artifact, git_commit, machine, open_artifact, versions
+from yaongi.core.artifact import (
+    Artifact,
+    draft,
+    existing,
+    git_commit,
+    machine,
+    open_artifact,
+    versions,
+)
 from yaongi.core.config import parse
 from yaongi.core.errors import YaongiError
 from yaongi.core.files import read_json, write_json
@@ -36,7 +44,9 @@ from yaongi.data.corpus import CorpusConfig, build_corpus, read_corpus, sample_t
 from yaongi.data.pairs import PackedPairs, build_pairs
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.run import bpb_probes
-from yaongi.model.io import load_model
+from yaongi.model.io import load_model, save_model
+from yaongi.model.lm import LM, LMConfig
+from yaongi.text.foreign import save_tokenizer
 from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as train_tokenizer
 from yaongi.train.precision import choose_precision
@@ -62,7 +72,7 @@ PREFERENCES = {
 }
 MIX = {"ko": 0.75, "en": 0.25}
 HELD_OUT = 0.25
-VOCAB, SEQ_LEN = 8192, 256
+VOCAB, SEQ_LEN = 8192, 160
 MODEL: dict[str, Any] = {
     "vocab_size": VOCAB,
     "d_model": 192,
@@ -71,8 +81,8 @@ MODEL: dict[str, Any] = {
     "mlp": {"d_ff": 512, "activation": "swiglu"},
 }
 SHARED: dict[str, Any] = {
-    "batch_tokens": 4096,
-    "micro_batch": 4,
+    "batch_tokens": 3840,
+    "micro_batch": 6,
     "seq_len": SEQ_LEN,
     "compile": "off",
     "precision": "fp32",
@@ -86,7 +96,7 @@ SFT = {**SHARED, "truncate": True, "optimizer": {"kind": "adamw", "lr": 3e-4}}
 DPO = {**SHARED, "truncate": True, "optimizer": {"kind": "adamw", "lr": 1e-4, "weight_decay": 0.0},
        "loss": {"kind": "dpo", "beta": BETA}}  # fmt: skip
 REWARD = {k: v for k, v in DPO.items() if k != "loss"}
-PRETRAIN_TOKENS, SFT_EPOCHS, TIMED_STEPS = 800_000, 2.0, 6
+PRETRAIN_TOKENS, SFT_EPOCHS, TIMED_STEPS = 600_000, 2.0, 6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -198,20 +208,29 @@ class Lab:
     # models
 
     @cached_property
+    def blank(self) -> Artifact:
+        """A model that learnt nothing, to time steps with."""
+        made: dict[str, Any] = {"config": {"model": MODEL}, "parents": [self.tokenizer]}
+        if found := existing(self.work / "blank", "base", **made):
+            return found
+        with draft(self.work / "blank", "base", **made) as work:
+            save_model(LM(parse(LMConfig, MODEL)), work.path)
+            save_tokenizer(self.tokenizer.path, work.path)
+            return work.finish()
+
+    @cached_property
     def start(self) -> Artifact:
         """Pretrained, then fine-tuned on the chosen answers: where every arm starts."""
-        tokens = self._steps(PRETRAIN_TOKENS / 4096) * 4096
+        steps = max(2, round(self.scale * PRETRAIN_TOKENS / SHARED["batch_tokens"]))
+        _ready = self.shards, self.chosen
         with self._charged("pretraining"):
             base = pretrain(
-                parse(PretrainConfig, {**PRETRAINING, "tokens": tokens}), self.shards,
+                parse(PretrainConfig, {**PRETRAINING, "steps": steps}), self.shards,
                 self.tokenizer, self.work / "base", mix=MIX, seed=0,
             )  # fmt: skip
         cfg = parse(SFTConfig, {**SFT, "epochs": SFT_EPOCHS * self.scale})
         with self._charged("fine-tuning"):
             return sft(cfg, base, self.chosen, self.work / "start", seed=0)
-
-    def _steps(self, steps: float) -> int:
-        return max(2, round(self.scale * steps))
 
     @cached_property
     def control_step_s(self) -> float:
@@ -221,7 +240,7 @@ class Lab:
             times: list[float] = []
             out = self.work / "timing"
             cfg = parse(SFTConfig, {**SFT, "steps": TIMED_STEPS})
-            sft(cfg, self.start, self.chosen, out, seed=99,
+            sft(cfg, self.blank, self.chosen, out, seed=99,
                 on_step=lambda step: times.append(time.process_time()))  # fmt: skip
             shutil.rmtree(out)
             write_json(path, {"step_s": float(np.median(np.diff(times)))})
@@ -304,11 +323,13 @@ class Lab:
         return sum(line["cpu_s"] for line in lines if what in (None, line["run"]))
 
     def expected_minutes(self) -> float:
-        """From the time of a step: forward and backward are three forwards."""
+        """From the time of a step: a forward pass is a third of it."""
         pairs = PackedPairs(self.pairs, 8, SEQ_LEN, Seed(0), truncate=True)
-        epoch = self.scale * pairs.rows_per_epoch * pairs.row_len / 4096
-        first = self._steps(PRETRAIN_TOKENS / 4096) + 100 * SFT_EPOCHS * self.scale
-        return self.control_step_s * (first + len(SEEDS) * epoch * (4 / 3 * 2 + 1)) / 60
+        epoch = pairs.rows_per_epoch * pairs.row_len / SHARED["batch_tokens"]
+        first = self.scale * (PRETRAIN_TOKENS / SHARED["batch_tokens"] + SFT_EPOCHS * epoch)
+        with_reference = self.scale * epoch + epoch / 3
+        steps = first + len(SEEDS) * (2 * with_reference + self.scale * epoch)
+        return self.control_step_s * steps / 60
 
     def result(self) -> dict[str, Any]:
         """Everything, and the summary of ``dpo_report``."""
