@@ -232,10 +232,10 @@ class Lab:
         with self._charged("fine-tuning"):
             return sft(cfg, base, self.chosen, self.work / "start", seed=0)
 
-    @cached_property
-    def control_step_s(self) -> float:
-        """CPU seconds of a step of the control, by a few that are thrown away."""
-        path = self.work / "control-step.json"
+    def control_step_s(self, seed: int) -> float:
+        """CPU seconds of a step of the control, by a few that are thrown away; right before it,
+        for a shared machine is not always as fast."""
+        path = self.work / f"control-step-{seed}.json"
         if not path.is_file():
             times: list[float] = []
             out = self.work / "timing"
@@ -274,7 +274,7 @@ class Lab:
     def control(self, out: Path, seed: int) -> Artifact:
         """Fine-tuning on the chosen answers for as many CPU seconds as DPO took."""
         seconds = self.run("dpo", seed)["cpu_s"]
-        cfg = parse(SFTConfig, {**SFT, "steps": max(1, round(seconds / self.control_step_s))})
+        cfg = parse(SFTConfig, {**SFT, "steps": max(1, round(seconds / self.control_step_s(seed)))})
         return sft(cfg, self.start, self.chosen, out, seed=seed)
 
     def reward(self, out: Path, seed: int) -> Artifact:
@@ -329,7 +329,7 @@ class Lab:
         first = self.scale * (PRETRAIN_TOKENS / SHARED["batch_tokens"] + SFT_EPOCHS * epoch)
         with_reference = self.scale * epoch + epoch / 3
         steps = first + len(SEEDS) * (2 * with_reference + self.scale * epoch)
-        return self.control_step_s * steps / 60
+        return self.control_step_s(SEEDS[0]) * steps / 60
 
     def result(self) -> dict[str, Any]:
         """Everything, and the summary of ``dpo_report``."""
