@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import tiny
 import tiny_pairs
+import tiny_run
 
 from yaongi.cli.main import run
 from yaongi.core.artifact import open_artifact
@@ -71,3 +73,37 @@ def test_a_recipe_without_the_section(made, capsys):
     other.write_text(json.dumps(recipe))
     assert run(["dpo", str(other), "--model", str(made["base"].path)]) == 2
     assert "has no section dpo" in capsys.readouterr().err
+
+
+def test_run_takes_both_along(tmp_path, capsys, monkeypatch):
+    """The road: pretraining, then preferences and the reward model, then the report on the last."""
+    monkeypatch.chdir(tmp_path)
+    texts = [{"text": f"{text} 번호 {i}번."} for i in range(6) for text in tiny.TEXTS[:6]]
+    (tmp_path / "ko.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+    tiny_pairs.corpus(tmp_path)
+    common = {"root": str(tmp_path), "val_fraction": 0.25}
+    pairs = {**common, "sources": [{"path": "pref.jsonl", "domain": "pref", "licence": "CC0"}]}
+    recipe = {
+        "name": "tiny",
+        "data": {**common, "sources": [{"path": "ko.jsonl", "domain": "ko", "licence": "CC0"}]},
+        "mix": {"ko": 1.0},
+        "tokenizer": {"vocab_size": 450, "allow_smaller": True},
+        "pretrain": {
+            **TRAIN,
+            "model": {**tiny_run.HYBRID, "pattern": "M*"},
+            "steps": 1,
+            "optimizer": {"kind": "muon", "lr": 0.01},
+        },
+        "dpo": {"data": pairs, "train": {**TRAIN, "steps": 1}},
+        "reward": {"data": pairs, "train": {**TRAIN, "steps": 1}},
+        "eval": {"tasks": [{"kind": "bpb", "max_tokens": 500, "xz_prime_bytes": 0}]},
+    }
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe))
+    assert run(["run", "tiny.yaml", "--json"]) == 0
+    found = told(capsys)
+    assert open_artifact(found["model"]).manifest.kind == "dpo"
+    assert open_artifact(found["reward"]).manifest.kind == "reward"
+    parents = {p.kind: p.hash for p in open_artifact(found["report"]).manifest.parents}
+    assert parents["dpo"] == open_artifact(found["model"]).hash
+    assert run(["run", "tiny.yaml"]) == 0
+    assert f"yaongi chat {found['model']}" in capsys.readouterr().out
