@@ -92,8 +92,9 @@ SHARED: dict[str, Any] = {
     "save_s": "60s",
 }
 PRETRAINING = {**SHARED, "model": MODEL, "optimizer": {"kind": "muon", "lr": 2e-3}}
-SFT = {**SHARED, "truncate": True, "optimizer": {"kind": "adamw", "lr": 3e-4}}
-DPO = {**SHARED, "truncate": True, "optimizer": {"kind": "adamw", "lr": 1e-4, "weight_decay": 0.0},
+TUNING = {**SHARED, "batch_tokens": 1920}
+SFT = {**TUNING, "truncate": True, "optimizer": {"kind": "adamw", "lr": 3e-4}}
+DPO = {**TUNING, "truncate": True, "optimizer": {"kind": "adamw", "lr": 1e-4, "weight_decay": 0.0},
        "loss": {"kind": "dpo", "beta": BETA}}  # fmt: skip
 REWARD = {k: v for k, v in DPO.items() if k != "loss"}
 PRETRAIN_TOKENS, SFT_EPOCHS, TIMED_STEPS = 600_000, 2.0, 6
@@ -325,8 +326,8 @@ class Lab:
     def expected_minutes(self) -> float:
         """From the time of a step: a forward pass is a third of it."""
         pairs = PackedPairs(self.pairs, 8, SEQ_LEN, Seed(0), truncate=True)
-        epoch = pairs.rows_per_epoch * pairs.row_len / SHARED["batch_tokens"]
-        first = self.scale * (PRETRAIN_TOKENS / SHARED["batch_tokens"] + SFT_EPOCHS * epoch)
+        epoch = pairs.rows_per_epoch * pairs.row_len / TUNING["batch_tokens"]
+        first = self.scale * (PRETRAIN_TOKENS / TUNING["batch_tokens"] + SFT_EPOCHS * epoch / 2)
         with_reference = self.scale * epoch + epoch / 3
         steps = first + len(SEEDS) * (2 * with_reference + self.scale * epoch)
         return self.control_step_s(SEEDS[0]) * steps / 60
@@ -348,6 +349,7 @@ class Lab:
                 arm: [{k: v for k, v in run.items() if k != "log_probs"} for run in found]
                 for arm, found in runs.items()
             },
+            "scale": self.scale,
             "cpu_minutes": round(self.spent() / 60, 2),
             "threads": 1,
             "hardware": machine(),
