@@ -58,9 +58,11 @@ def corpus(
     return build_corpus(parse(CorpusConfig, cfg), folder / "corpus", Seed(0))
 
 
-def road(folder: Path, lines: list[dict[str, Any]] | None = None) -> dict[str, Artifact]:
+def road(
+    folder: Path, lines: list[dict[str, Any]] | None = None, val_fraction: float = 0.25
+) -> dict[str, Artifact]:
     """A corpus of preferences, a tokenizer, the pairs, and a hybrid that learnt nothing."""
-    made = corpus(folder, lines)
+    made = corpus(folder, lines, val_fraction)
     settings = TokenizerConfig(vocab_size=450, allow_smaller=True)
     tok = tokenizer_stage(settings, tiny.TEXTS, folder / "tokenizer", parents=[made])
     pairs = build_pairs(ShardsConfig(), made, tok, folder / "pairs")

@@ -99,7 +99,7 @@ def dpo(
             work,
             steps=cfg.steps_of(train),
             probes=validation.probes,
-            watch=validation,
+            watch=None if held is None else validation,
             on_step=on_step,
         )
         save_model(model, work.path)

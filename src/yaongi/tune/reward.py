@@ -92,7 +92,7 @@ def train_reward(
             work,
             steps=cfg.steps_of(train),
             probes=validation.probes,
-            watch=validation,
+            watch=None if held is None else validation,
             on_step=on_step,
         )
         save_reward(model, head, work.path)

@@ -196,7 +196,15 @@ def test_the_budget_in_epochs(made):
     assert config(steps=None, epochs=3).steps_of(pairs) == -(-3 * pairs.rows_per_epoch // 4)
 
 
-def test_a_tuned_model_opens_as_a_model(made, tmp_path):
+def test_without_held_out_pairs_nothing_is_validated(tmp_path):
+    made = tiny_pairs.road(tmp_path, tiny_pairs.rows(9), val_fraction=0)
+    done = dpo(config(steps=2), made["base"], made["pairs"], tmp_path / "dpo")
+    assert [row["step"] for row in read_metrics(done.path)] == [1, 2]
+    assert done.manifest.counts["val_pairs"] is None
+    assert "val_loss" not in done.manifest.metrics
+
+
+def test_tuning_goes_on_from_a_tuned_model(made, tmp_path):
     done = dpo(config(steps=1), made["base"], made["pairs"], tmp_path / "one")
     again = dpo(config(steps=1), done, made["pairs"], tmp_path / "two")
     assert open_artifact(again.path).manifest.parents[0].kind == "dpo"
