@@ -41,7 +41,8 @@ from yaongi.core.errors import YaongiError
 from yaongi.core.files import read_json, write_json
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import CorpusConfig, build_corpus, read_corpus, sample_texts
-from yaongi.data.pairs import PackedPairs, build_pairs
+from yaongi.data.pair_batches import PackedPairs
+from yaongi.data.pairs import build_pairs
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.run import bpb_probes
 from yaongi.model.io import load_model, save_model

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.seeds import Seed
-from yaongi.data.pairs import PackedPairs
+from yaongi.data.pair_batches import PackedPairs
 from yaongi.model.io import load_model, save_model
 from yaongi.model.lm import LM
 from yaongi.ops.backend import choose_device

@@ -18,7 +18,8 @@ from yaongi.core.artifact import Artifact
 from yaongi.core.errors import ConfigError
 from yaongi.core.seeds import Seed
 from yaongi.data.origin import check_tokenizer
-from yaongi.data.pairs import KIND, PackedPairs
+from yaongi.data.pair_batches import PackedPairs
+from yaongi.data.pairs import KIND
 from yaongi.data.shards import Shards
 from yaongi.infer.generate import check_fits
 from yaongi.model.io import load_config
@@ -106,7 +107,7 @@ class Answers(NamedTuple):
         rows, places: (M,) where in (B,T) each token of an answer is a target.
         answer: (M,) which answer it belongs to, 0 to 2n - 1.
         lengths: (2n,) tokens.
-        pairs: (n,) numbers of the pairs, see ``data.pairs.PackedPairs``.
+        pairs: (n,) numbers of the pairs, see ``data.pair_batches``.
         ends: (2n,) indices into rows and places of each answer's last token.
     """
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from yaongi.core.artifact import Artifact
 from yaongi.core.files import sha256_json, write_with
-from yaongi.data.pairs import PackedPairs
+from yaongi.data.pair_batches import PackedPairs
 from yaongi.model.io import read_tensors
 from yaongi.model.lm import LM
 from yaongi.ops.cross_entropy.log_probs import linear_log_probs

@@ -20,7 +20,8 @@ from yaongi.core.artifact import Artifact, draft, existing, open_artifact
 from yaongi.core.errors import CheckpointError, DataError
 from yaongi.core.files import write_with
 from yaongi.core.seeds import Seed
-from yaongi.data.pairs import PackedPairs, answered
+from yaongi.data.pair_batches import PackedPairs
+from yaongi.data.pairs import answered
 from yaongi.model.io import load_model, read_tensors, save_tensors
 from yaongi.model.lm import LM
 from yaongi.ops.backend import choose_device

@@ -8,7 +8,8 @@ from yaongi.core.errors import ArtifactError, DataError
 from yaongi.core.seeds import Seed
 from yaongi.data.batches import PackedConversations
 from yaongi.data.corpus import read_corpus
-from yaongi.data.pairs import PackedPairs, build_pairs
+from yaongi.data.pair_batches import PackedPairs
+from yaongi.data.pairs import build_pairs
 from yaongi.data.shards import ShardsConfig
 from yaongi.text.tokenizer import Tokenizer
 

@@ -11,7 +11,7 @@ from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, ConfigError, DataError
 from yaongi.core.runlog import read_metrics
 from yaongi.core.seeds import Seed
-from yaongi.data.pairs import PackedPairs
+from yaongi.data.pair_batches import PackedPairs
 from yaongi.model.io import load_model
 from yaongi.train.objectives import to_device
 from yaongi.tune.dpo import DPOConfig, dpo, preference

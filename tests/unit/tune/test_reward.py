@@ -12,7 +12,7 @@ from yaongi.core.errors import ArtifactError, DataError
 from yaongi.core.runlog import read_metrics
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import read_corpus
-from yaongi.data.pairs import PackedPairs
+from yaongi.data.pair_batches import PackedPairs
 from yaongi.train.objectives import to_device
 from yaongi.tune.reward import (
     RewardConfig,
