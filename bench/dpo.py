@@ -8,6 +8,7 @@ a study that was stopped goes on where it was.
 
     python bench/dpo.py --budget          # the plan and its minutes; trains next to nothing
     python bench/dpo.py [--scale 1.0] [--cpu-minutes 15]
+    python bench/dpo.py --report          # writes the result of the seeds that are done
 
 One thread. Text is below $YAONGI_DATA; the result is bench/results/dpo.json.
 """
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--scale", type=float, default=1.0, help="of every training's length")
     parser.add_argument("--cpu-minutes", type=float, default=15.0, help="start no run beyond it")
+    parser.add_argument("--report", action="store_true", help="only of the seeds that are done")
     parser.add_argument("--budget", action="store_true", help="show minutes, then stop")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/dpo", help="data and models")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/dpo.json")
@@ -116,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.budget:
             print(f"about {lab.expected_minutes():.1f} CPU minutes; {lab.spent() / 60:.1f} spent")
             return 0
-        for seed in SEEDS:
+        for seed in SEEDS if not args.report else ():
             for arm in ARMS:
                 if lab.spent() / 60 > args.cpu_minutes and not lab.file(arm, seed).is_file():
                     print("The budget is spent; the same command with more minutes goes on.")
@@ -337,7 +339,8 @@ class Lab:
         """Everything, and the summary of ``dpo_report``."""
         from dpo_report import summary
 
-        runs = {arm: [self.run(arm, seed) for seed in SEEDS] for arm in ARMS}
+        seeds = [s for s in SEEDS if all(self.file(arm, s).is_file() for arm in ARMS)]
+        runs = {arm: [self.run(arm, seed) for seed in seeds] for arm in ARMS}
         lengths = {d: self._held(d).answer_tokens.tolist() for d in ("ko", "en")}
         start = self.measured_start()
         report = {d: vars(self._held(d).report) for d in ("ko", "en")}
