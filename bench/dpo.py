@@ -139,8 +139,8 @@ class Lab:
     """Data, the model all arms start from, and the arms, each made when first asked for."""
 
     def __init__(self, work: Path, scale: float) -> None:
-        self.work, self.scale = work, scale
-        (work / "runs").mkdir(parents=True, exist_ok=True)
+        self.work, self.scale = work.absolute(), scale
+        (self.work / "runs").mkdir(parents=True, exist_ok=True)
 
     # data
 

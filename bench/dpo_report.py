@@ -48,7 +48,7 @@ def _domain(
     ref = table(start)
     found: dict[str, Any] = {
         "pairs": len(tokens),
-        "longer_is_chosen": _share(tokens[:, 0] > tokens[:, 1]),
+        "longer_is_chosen": _half_for_equal(tokens),
         "start": {"likelier_per_token": _share(_side(ref / tokens))},
     }
     measured: dict[str, dict[str, np.ndarray]] = {}
@@ -58,7 +58,8 @@ def _domain(
         measured[arm] = {
             "accuracy": (margin > 0).astype(float),
             "margin_nats": margin,
-            "margin_per_token": ((tables - ref) / tokens @ [1.0, -1.0]),
+            "margin_per_token": (per_token := (tables - ref) / tokens @ [1.0, -1.0]),
+            "accuracy_per_token": (per_token > 0).astype(float),
             "loss": np.logaddexp(0, -beta * margin),
             "likelier_per_token": _side(tables / tokens).astype(float),
             "chosen_nats_per_token": -(tables / tokens)[..., 0],
@@ -74,6 +75,11 @@ def _domain(
 def _side(values: np.ndarray) -> np.ndarray:
     """Whether the chosen answer has more: (..., 2) -> (...)."""
     return values[..., 0] > values[..., 1]
+
+
+def _half_for_equal(tokens: np.ndarray) -> float:
+    """How often always taking the longer answer is right, equal lengths (both cut) by a coin."""
+    return float((_side(tokens) + 0.5 * (tokens[:, 0] == tokens[:, 1])).mean())
 
 
 def _share(right: np.ndarray) -> dict[str, float]:

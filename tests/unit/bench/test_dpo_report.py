@@ -30,7 +30,9 @@ def test_margins_are_against_the_start():
     assert ko["dpo_minus_control"]["margin_nats"]["mean"] == pytest.approx(2.0)
     assert ko["dpo"]["accuracy"]["mean"] == 1.0
     assert ko["control"]["accuracy"]["mean"] == 0.5
-    assert ko["longer_is_chosen"]["mean"] == 0.5
+    assert ko["longer_is_chosen"] == 0.5
+    assert found["en"]["longer_is_chosen"] == 0.5  # equal: a coin
+    assert ko["control"]["accuracy_per_token"]["mean"] == 0.5
     # per token: dpo (2/4 + 1/2), (1/2 + 1/4)
     assert ko["dpo"]["margin_per_token"]["mean"] == pytest.approx(0.875)
     assert ko["dpo"]["chosen_nats_per_token"]["mean"] == pytest.approx(1.5)
