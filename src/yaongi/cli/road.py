@@ -334,6 +334,8 @@ class Road:
         else the last conversations."""
         if self.recipe.data is not None:
             return [self.shards, self.corpus]
+        if self.recipe.sft is None:
+            return []
         end, _tuning = self._tuning.stages()[-1]
         return [open_artifact(self.folder(f"chat{end}-{kind}"), kind) for kind in _KINDS]
 

@@ -208,8 +208,8 @@ class RewardModel:
         if messages[-1]["role"] != "assistant":
             raise DataError("There is no answer to judge: the conversation ends with '{role}'.",
                             role=messages[-1]["role"])  # fmt: skip
-        ids, mask = answered(self.tokenizer, messages)
-        end = max(i for i, learnt in enumerate(mask or ()) if learnt) + 1
+        conversation = answered(self.tokenizer, messages)
+        end = max(i for i, said in enumerate(conversation.mask or ()) if said) + 1
         if end > self.context_len:
             raise DataError(
                 "The conversation has {n} tokens, but the reward model has learnt to judge at "
@@ -217,7 +217,7 @@ class RewardModel:
                 n=end,
                 most=self.context_len,
             )
-        hidden = self.lm(torch.tensor([list(ids[:end])], device=self.lm.device)).hidden
+        hidden = self.lm(torch.tensor([list(conversation.ids[:end])], device=self.lm.device)).hidden
         return float(reward_of(self.head, hidden[:, -1]))
 
 

@@ -52,8 +52,10 @@ def test_dpo(made, tmp_path, capsys, monkeypatch):
 
 def test_reward(made, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = ["reward", "train", str(made["recipe"]), "--model", str(made["base"].path)]
-    assert run([*command, "--json"]) == 0
+    section = json.loads(made["recipe"].read_text())["reward"]
+    recipe = {"model": str(made["base"].path), "reward": section}  # makes no model of its own
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe))
+    assert run(["reward", "train", "tiny.yaml", "--json"]) == 0
     trained = told(capsys)
     judge = ["reward", "evaluate", trained["path"], "runs/tiny/reward-pairs"]
     assert run([*judge, "--json"]) == 0
