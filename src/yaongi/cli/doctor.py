@@ -39,6 +39,7 @@ EXTRAS = {  # extra of the package -> the module that shows it is installed
     "hf": "datasets",
     "ray": "ray",
     "gguf": "gguf",
+    "openai": "openai",
     "tensorboard": "tensorboardX",
     "wandb": "wandb",
     "trackio": "trackio",

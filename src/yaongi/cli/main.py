@@ -28,6 +28,8 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "continue": ("yaongi.cli.continue_:command", _("train a model further on other text")),
     "sft": ("yaongi.cli.stages:sft", _("teach a base model to chat")),
     "distill": ("yaongi.cli.stages:distill", _("train a student on what a teacher expects")),
+    "dpo": ("yaongi.cli.dpo:command", _("teach a model which answers are preferred")),
+    "reward": ("yaongi.cli.reward:command", _("train or measure a model that judges answers")),
     "eval": ("yaongi.cli.eval:command", _("score a model")),
     "generate": ("yaongi.cli.generate:command", _("continue a text")),
     "chat": ("yaongi.cli.chat:command", _("talk to a model")),

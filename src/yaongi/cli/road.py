@@ -18,6 +18,7 @@ import yaongi
 from yaongi.cli.console import Report, stage
 from yaongi.cli.conversations import tell_corpus, tell_packing
 from yaongi.cli.distilling import Asking, Distilling, Taught, answered
+from yaongi.cli.preference import Preferring, Rewarding, Site, make_dpo, make_reward
 from yaongi.cli.start import Continuing, Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.config import Config, load_recipe, parse
@@ -90,6 +91,8 @@ class Recipe(Config):
     sft: Tuning | None = None
     distill: Distilling | None = None
     ask: Asking | None = None
+    dpo: Preferring | None = None
+    reward: Rewarding | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
@@ -166,7 +169,7 @@ class Road:
 
     def folder(self, name: str) -> Path:
         """Where the result of the stage ``name`` goes."""
-        shared = name.endswith(("corpus", "tokenizer", "shards", "prompts", "answers"))
+        shared = name.endswith(("corpus", "tokenizer", "shards", "pairs", "prompts", "answers"))
         return self.at.get(name) or (
             self.out / name if shared else self.out / self.recipe.model_name / name
         )
@@ -291,6 +294,31 @@ class Road:
             tell_packing(model)
         return model
 
+    @functools.cached_property
+    def tuned(self) -> Artifact:
+        """The model that learns preferences: taught or fine-tuned, where the recipe says so."""
+        if self.recipe.distill is not None:
+            return self.distill
+        return self.base if self.recipe.sft is None else self.sft
+
+    @functools.cached_property
+    def dpo(self) -> Artifact:
+        """The model that prefers."""
+        if self.recipe.dpo is None:
+            raise ConfigError("The recipe '{name}' has no section dpo.", name=self.recipe.name)
+        return make_dpo(self.recipe.dpo, self.tuned, self._site)
+
+    @functools.cached_property
+    def reward(self) -> Artifact:
+        """The reward model."""
+        if self.recipe.reward is None:
+            raise ConfigError("The recipe '{name}' has no section reward.", name=self.recipe.name)
+        return make_reward(self.recipe.reward, self.tuned, self._site)
+
+    @property
+    def _site(self) -> Site:
+        return Site(self.folder, self.recipe.shards, self.tokenizer, self.recipe.seed)
+
     @property
     def _has_a_teacher(self) -> bool:
         """Whether a teacher is named, so that its tokenizer is the road's."""
@@ -336,9 +364,7 @@ class Road:
     @property
     def model(self) -> Artifact:
         """The last model of the road."""
-        if self.recipe.distill is not None:
-            return self.distill
-        return self.base if self.recipe.sft is None else self.sft
+        return self.tuned if self.recipe.dpo is None else self.dpo
 
     @functools.cached_property
     def report(self) -> Artifact:
@@ -360,6 +386,8 @@ class Road:
         else the last conversations."""
         if self.recipe.data is not None:
             return [self.shards, self.corpus]
+        if self.recipe.distill is None and self.recipe.sft is None:
+            return []
         name = "distill" if self.recipe.distill else f"chat{self._tuning.stages()[-1][0]}"
         return [open_artifact(self.folder(f"{name}-{kind}"), kind) for kind in _KINDS]
 

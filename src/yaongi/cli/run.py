@@ -40,14 +40,17 @@ def command(
         emit_dry_run(checked, as_json)
         return
     road = Road(checked, out)
+    made = [road.reward] if checked.reward is not None else []
     report = road.report
     result = {
         "model": str(road.model.path),
         "report": str(report.path),
         "metrics": report.manifest.metrics,
+        **{artifact.manifest.kind: str(artifact.path) for artifact in made},
     }
     text = for_terminal(report.path)
-    emit(result, f"{text}\n\n{next_command(road.model.path, chat=bool(road.recipe.sft))}", as_json)
+    chats = road.model.manifest.kind != "base"
+    emit(result, f"{text}\n\n{next_command(road.model.path, chat=chats)}", as_json)
 
 
 def next_command(model: Path, *, chat: bool) -> str:

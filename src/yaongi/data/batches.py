@@ -165,11 +165,13 @@ class Stream:
 
     def _make_deal(self, block: int) -> np.ndarray:
         """Which row of a block stands at each of its places."""
-        return np.argsort(_keys(self.seed.split("rows", block), self.block), kind="stable")
+        return np.argsort(random_keys(self.seed.split("rows", block), self.block), kind="stable")
 
     def _make_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """(documents in the order of the epoch, where each ends in it)."""
-        order = np.argsort(_keys(self.seed.split(epoch), len(self.shard.lengths)), kind="stable")
+        order = np.argsort(
+            random_keys(self.seed.split(epoch), len(self.shard.lengths)), kind="stable"
+        )
         return order, np.cumsum(self.shard.lengths[order])
 
     def read(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
@@ -200,7 +202,7 @@ class Stream:
         return np.repeat(source - (starts - offset), lengths) + np.arange(n), lengths
 
 
-def _keys(seed: Seed, n: int) -> np.ndarray:
+def random_keys(seed: Seed, n: int) -> np.ndarray:
     """n random 64-bit keys straight from the bit generator, whose stream numpy never changes."""
     return seed.numpy().bit_generator.random_raw(n)
 
@@ -316,8 +318,10 @@ class PackedConversations:
         """(order of the rows, which conversation stands at each place of the packing)."""
         seed = self.seed.split("order", epoch)
         lengths = self._conversations[:, 3]
-        dealt = np.lexsort((_keys(seed.split("deal"), len(lengths)), -lengths))
-        return np.argsort(_keys(seed.split("rows"), self.rows_per_epoch), kind="stable"), dealt
+        dealt = np.lexsort((random_keys(seed.split("deal"), len(lengths)), -lengths))
+        return np.argsort(
+            random_keys(seed.split("rows"), self.rows_per_epoch), kind="stable"
+        ), dealt
 
     def _row(self, row: int) -> _Row:
         epoch, k = divmod(row, self.rows_per_epoch)

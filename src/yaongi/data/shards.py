@@ -93,7 +93,7 @@ def build_shards(
     Writes for each split and domain ``<domain>.tokens.bin`` and ``<domain>.offsets.npy``, with
     ``<domain>.mask.bin`` where there are conversations, ``<domain>.weights.bin`` where some of
     them count more or less than others, and ``token_bytes.npy`` once. Document i is line i of the
-    corpus file; preference rows stay in the corpus.
+    corpus file; preference rows stay in the corpus, for ``data.pairs``.
 
     Args:
         tokenizer: the artifact that trained one, or a model that came with one.
@@ -216,10 +216,15 @@ class Shards:
 
     Args:
         shards: the artifact, or its folder.
+        kind: of the artifact; pairs of answers (``data.pairs``) are stored the same way.
+    Raises:
+        ArtifactError: it is of another kind.
     """
 
-    def __init__(self, shards: Artifact | str | Path) -> None:
-        self.artifact = shards if isinstance(shards, Artifact) else open_artifact(shards, "shards")
+    def __init__(self, shards: Artifact | str | Path, kind: str = "shards") -> None:
+        self.artifact = shards if isinstance(shards, Artifact) else open_artifact(shards, kind)
+        if self.artifact.manifest.kind != kind:
+            self.artifact = open_artifact(self.artifact.path, kind)  # which says what it is
         counts = self.artifact.manifest.counts
         self.vocab_size: int = counts["vocab_size"]
         self.eot_id: int = counts["eot_id"]

@@ -24,8 +24,8 @@ def test_help_does_not_wait_for_torch() -> None:
 
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if verb in ("data", "tokenizer"):
-        sub = {"data": "build", "tokenizer": "train"}[verb]
+    if verb in ("data", "tokenizer", "reward"):
+        sub = {"data": "build", "tokenizer": "train", "reward": "train"}[verb]
         assert run([verb, sub, "-h"]) == 0
     else:
         assert run([verb, "-h"]) == 0

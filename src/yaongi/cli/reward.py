@@ -1,0 +1,67 @@
+"""``yaongi reward``: train a model that judges answers, and measure one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yaongi.cli.console import emit
+from yaongi.cli.dpo import road_from, summarise
+from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
+from yaongi.core.artifact import open_artifact
+from yaongi.core.i18n import translate as _
+from yaongi.core.intervals import wilson
+from yaongi.data.pairs import KIND as PAIRS
+from yaongi.tune.reward import evaluate_reward, load_reward
+
+
+@click.group(help=_("A model that judges which of two answers is better."))
+def command() -> None:
+    """Verbs of the reward model."""
+
+
+@command.command(
+    "train",
+    help=_("Make a reward model of a recipe's fine-tuned model, or of the one given."),
+    epilog=_("Example: yaongi reward train my.yaml --model runs/my/26m/sft --out runs/reward"),
+)
+@recipe_argument
+@overrides_argument
+@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
+@out_option
+@json_option
+def train(
+    recipe: Path, overrides: tuple[str, ...], model: Path | None, out: Path | None, as_json: bool
+) -> None:
+    """Make the reward model, then say how it does on held-out pairs."""
+    summarise(road_from(recipe, overrides, model, "reward", out).reward, as_json)
+
+
+@command.command(
+    "evaluate",
+    help=_("How often a reward model gives the chosen answer more."),
+    epilog=_("Example: yaongi reward evaluate runs/my/26m/reward runs/my/reward-pairs"),
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("pairs", type=click.Path(path_type=Path))
+@click.option("--split", type=click.Choice(["train", "val"]), default="val", show_default=True,
+              help=_("Which of the pairs."))  # fmt: skip
+@click.option(
+    "--truncate",
+    is_flag=True,
+    help=_("Judge longer answers by their beginning instead of leaving them out."),
+)
+@json_option
+def evaluate(model: Path, pairs: Path, split: str, truncate: bool, as_json: bool) -> None:
+    """Measure the accuracy."""
+    found = evaluate_reward(
+        load_reward(model), open_artifact(pairs, PAIRS), split=split, truncate=truncate
+    )
+    n = int(found["pairs"])
+    low, high = wilson(round(found["accuracy"] * n), n)
+    text = _(
+        "The chosen answer gets more in {accuracy:.1%} of {n} pairs ({low:.1%} to {high:.1%}); "
+        "margin {margin:.3f}, loss {loss:.3f}."
+    ).format(low=low, high=high, n=n, **{k: found[k] for k in ("accuracy", "margin", "loss")})
+    emit({**found, "low": low, "high": high}, text, as_json)
