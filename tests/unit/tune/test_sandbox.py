@@ -311,7 +311,7 @@ def test_without_namespaces_it_refuses_and_runs_nothing(monkeypatch, tmp_path):
     broken.write_text(source.replace("libc.unshare(kinds)", "libc.unshare(0x7fffffff)"))
     monkeypatch.setattr(sandbox, "__file__", str(tmp_path / "sandbox.py"))
     marker = tmp_path / "ran"
-    with pytest.raises(CapabilityError, match="unshare.*isolation: limits_only"):
+    with pytest.raises(CapabilityError, match=r"unshare.*isolation: limits_only"):
         went(f"open({str(marker)!r}, 'w')")
     assert not marker.exists()
     assert went(f"open({str(marker)!r}, 'w')", "limits_only").ok and marker.exists()
