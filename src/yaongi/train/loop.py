@@ -171,6 +171,7 @@ def accumulate(
         losses.append(loss.detach())
         _add(counts, sums.counts, 1)
         _add(metrics, sums.metrics, share)
+        _add(metrics, sums.weighted, 1 / weight)
     numbers = {name: float(value) for name, value in metrics.items()}
     return Totals(float(torch.stack(losses).sum()), counts, {**numbers, **expert_load(counts)})
 

@@ -55,12 +55,15 @@ class Sums:
         aux: a further loss, mean over rows (the layers' balance losses).
         counts: layer index -> (E,) tokens sent to each expert.
         metrics: further numbers to log, each a mean over rows.
+        weighted: further numbers to log, each a sum that the loop divides by the weight of the
+            whole step, as it does with ``nll``.
     """
 
     nll: Tensor
     aux: Tensor
     counts: Mapping[int, Tensor] = field(default_factory=dict)
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    weighted: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Objective(Protocol):
