@@ -18,6 +18,7 @@ import yaongi
 from yaongi.cli.console import Report, stage
 from yaongi.cli.conversations import tell_corpus, tell_packing
 from yaongi.cli.distilling import Asking, Distilling, Taught, answered
+from yaongi.cli.reinforce import Reinforcing, reinforce
 from yaongi.cli.start import Continuing, Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.config import Config, load_recipe, parse
@@ -90,6 +91,7 @@ class Recipe(Config):
     sft: Tuning | None = None
     distill: Distilling | None = None
     ask: Asking | None = None
+    grpo: Reinforcing | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
@@ -291,6 +293,30 @@ class Road:
             tell_packing(model)
         return model
 
+    @functools.cached_property
+    def answering(self) -> Artifact:
+        """The model that reinforcement starts from."""
+        if self.recipe.distill is not None:
+            return self.distill
+        return self.base if self.recipe.sft is None else self.sft
+
+    @functools.cached_property
+    def grpo(self) -> Artifact:
+        """The model that learnt from rewards."""
+        if self.recipe.grpo is None:
+            raise ConfigError("The recipe '{name}' has no section grpo.", name=self.recipe.name)
+        cfg, start = self.recipe.grpo, self.answering
+        with stage(_("reinforcement")) as report:
+            return reinforce(
+                cfg,
+                start,
+                self.folder("grpo"),
+                self.folder("prompts-corpus"),
+                self.recipe.seed,
+                on_progress=report,
+                on_step=_watch(report),
+            )
+
     @property
     def _has_a_teacher(self) -> bool:
         """Whether a teacher is named, so that its tokenizer is the road's."""
@@ -336,9 +362,7 @@ class Road:
     @property
     def model(self) -> Artifact:
         """The last model of the road."""
-        if self.recipe.distill is not None:
-            return self.distill
-        return self.base if self.recipe.sft is None else self.sft
+        return self.answering if self.recipe.grpo is None else self.grpo
 
     @functools.cached_property
     def report(self) -> Artifact:
@@ -360,6 +384,8 @@ class Road:
         else the last conversations."""
         if self.recipe.data is not None:
             return [self.shards, self.corpus]
+        if self.recipe.distill is None and self.recipe.sft is None:
+            return []
         name = "distill" if self.recipe.distill else f"chat{self._tuning.stages()[-1][0]}"
         return [open_artifact(self.folder(f"{name}-{kind}"), kind) for kind in _KINDS]
 

@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from yaongi.core.artifact import Artifact, draft, existing, open_artifact
 from yaongi.core.errors import ArtifactError, CheckpointError, ConfigError
 from yaongi.core.seeds import Seed
-from yaongi.infer.generate import check_fits
+from yaongi.infer.generate import never_said
 from yaongi.model.io import load_model, save_model
 from yaongi.model.lm import LM
 from yaongi.ops.backend import choose_device
@@ -66,7 +67,7 @@ class GRPOConfig(TrainConfig):
         rewards: what is rewarded; weighted and added.
         prompts: prompts of a rollout. group_size: completions of each.
         minibatches: parts a rollout is cut into, one optimizer step each.
-        epochs: how often a rollout is learnt from.
+        rollout_epochs: how often a rollout is learnt from.
         max_tokens: of a completion.
         average, scale_by_std: see ``advantages``.
         clip_low, clip_high: how far below and above 1 the ratio of a token's probabilities, now
@@ -79,13 +80,14 @@ class GRPOConfig(TrainConfig):
     """
 
     optimizer: OptimizerChoice = Field(default_factory=lambda: AdamW(lr=2e-5, weight_decay=0.0))
+    batch_tokens: Annotated[int, Field(ge=0)] = 0  # what is sampled decides it
     compile: CompileChoice = "off"  # rollouts differ in length, and every length compiles anew
     variant: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
     rewards: Annotated[tuple[RewardChoice, ...], Field(min_length=1)]
     prompts: Annotated[int, Field(gt=0)] = 16
     group_size: Annotated[int, Field(gt=1)] = 8
     minibatches: Annotated[int, Field(gt=0)] = 1
-    epochs: Annotated[int, Field(gt=0)] = 1
+    rollout_epochs: Annotated[int, Field(gt=0)] = 1
     max_tokens: Annotated[int, Field(gt=0)] = 256
     average: Average = "sequence"
     scale_by_std: bool = True
@@ -99,10 +101,10 @@ class GRPOConfig(TrainConfig):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, given: Any) -> Any:
-        """The variant's settings, and ``batch_tokens`` as what a step can hold at most."""
+        """The variant's settings where none are given; refuse what means nothing here."""
         if not isinstance(given, Mapping):
             return given
-        if "batch_tokens" in given or "tokens" in given:
+        if given.get("batch_tokens") or given.get("tokens"):
             raise ConfigError(
                 "batch_tokens and tokens are no settings of grpo: how much a step reads depends "
                 "on what is sampled. Set prompts, group_size and minibatches, and steps or minutes."
@@ -142,7 +144,7 @@ class GRPOConfig(TrainConfig):
     @property
     def steps_per_rollout(self) -> int:
         """Optimizer steps that learn from the same rollout."""
-        return self.minibatches * self.epochs
+        return self.minibatches * self.rollout_epochs
 
 
 def grpo(
@@ -187,7 +189,6 @@ def grpo(
     with draft(out, KIND, **made, resumable=True) as work, ExitStack() as stack:
         recover(work)
         model = load_model(base.path, dtype=torch.float32, verify=True)
-        check_fits(tokenizer, model.cfg.vocab_size)
         reference = _reference(base, cfg)
         judges = [stack.enter_context(RewardProcess(reward)) for reward in cfg.rewards]
         sampler = _sampler(cfg, tokenizer, fitting, judges, Seed(seed).split("grpo"))
@@ -196,7 +197,7 @@ def grpo(
         run = run_training(
             model,
             batches,
-            policy_gradient(cfg, reference),
+            policy_gradient(cfg, reference, ~never_said(tokenizer, model.cfg.vocab_size)),
             cfg,
             work,
             probes=probes,
@@ -351,60 +352,73 @@ class RolloutBatches:
 def policy_batch(
     rows: Sequence[Row], rollout: Rollout, cfg: GRPOConfig, pad_id: int
 ) -> PolicyBatch:
-    """Rows of a rollout as arrays, padded on the right with a document of its own."""
-    longest = max(len(row.prompt) + len(row.ids) for row in rows) - 1
-    shape = len(rows), longest
-    tokens = np.full((len(rows), longest + 1), pad_id, dtype=np.int64)
+    """Rows of a rollout as arrays, padded on the right with a document of its own.
+
+    Without a divergence to hold down, a completion as good as its group teaches nothing: it counts
+    in every mean, but is left out of what the model has to read.
+    """
+    lengths = np.array([len(row.ids) for row in rows])
+    scales = token_weights(lengths, cfg.average, cfg.max_tokens)
+    read = [i for i, row in enumerate(rows) if row.advantage or cfg.kl] or [0]
+    kept = [rows[i] for i in read]
+    longest = max(len(row.prompt) + len(row.ids) for row in kept) - 1
+    shape = len(kept), longest
+    tokens = np.full((len(kept), longest + 1), pad_id, dtype=np.int64)
     weights, sampled = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     doc_ids = np.ones(shape, np.int32)
-    for i, row in enumerate(rows):
+    for i, row in enumerate(kept):
         begin, end = len(row.prompt), len(row.prompt) + len(row.ids)
         tokens[i, :end] = row.prompt + row.ids
         weights[i, begin - 1 : end - 1] = 1
         sampled[i, begin - 1 : end - 1] = row.logprobs
         doc_ids[i, : end - 1] = 0
-    lengths = np.array([len(row.ids) for row in rows])
-    scales = token_weights(lengths, cfg.average, cfg.max_tokens)
     extra = {
         "sampled": sampled,
-        # the loop divides by the tokens of the step
-        "scales": (scales * lengths.sum()).astype(np.float32),
-        "advantages": np.array([row.advantage for row in rows], np.float32),
-        **{f"log/{name}": values for name, values in _logged(rows, rollout).items()},
+        # the loop divides by the tokens that were read
+        "scales": (scales * lengths[read].sum())[read].astype(np.float32),
+        "advantages": np.array([row.advantage for row in kept], np.float32),
+        **{
+            f"log/{name}": np.full(len(kept), value, np.float32)
+            for name, value in _logged(rows, rollout).items()
+        },
     }
     return PolicyBatch(tokens[:, :-1], tokens[:, 1:], weights, doc_ids, extra)
 
 
-def _logged(rows: Sequence[Row], rollout: Rollout) -> dict[str, np.ndarray]:
-    """Numbers about the rows, and about the whole rollout."""
-    total = len(rollout.rows)
+def _logged(rows: Sequence[Row], rollout: Rollout) -> dict[str, float]:
+    """Numbers about the rows of a step, and about the whole rollout."""
     found: dict[str, Sequence[float]] = {
         "reward": [row.reward for row in rows],
         **{f"reward/{name}": [row.rewards[name] for row in rows] for name in rows[0].rewards},
         "completion_tokens": [len(row.ids) for row in rows],
         "unfinished": [row.finish != "stop" for row in rows],
-        "groups_equal": [rollout.equal / rollout.asked] * len(rows),
-        "reward_failures": [rollout.failures / total] * len(rows),
     }
-    return {name: np.array(values, np.float32) for name, values in found.items()}
+    return {name: float(np.mean(values)) for name, values in found.items()} | {
+        "groups_equal": rollout.equal / rollout.asked,
+        "reward_failures": rollout.failures / len(rollout.rows),
+    }
 
 
 # --- the loss --------------------------------------------------------------------------------
 
 
-def policy_gradient(cfg: GRPOConfig, reference: LM | None) -> Objective:
-    """The objective of GRPO; logs the divergence from the reference and the share clipped."""
+def policy_gradient(cfg: GRPOConfig, reference: LM | None, spoken: Tensor) -> Objective:
+    """The objective of GRPO; logs the divergence from the reference and the share clipped.
+
+    Args:
+        reference: what to stay near, frozen; None where ``cfg.kl`` is 0.
+        spoken: (V,) bool, the ids that can be sampled: the policy chooses among these alone.
+    """
 
     def objective(model: LM, batch: MicroBatch, *, checkpoint: bool = False) -> Sums:
         used = int(batch.weights.any(0).nonzero().max()) + 1  # rows come sorted by length
         ids, doc_ids = batch.ids[:, :used], batch.doc_ids[:, :used]
-        rows, places = batch.weights[:, :used].nonzero(as_tuple=True)
-        targets = batch.targets[rows, places]
+        at = rows, _places = batch.weights[:, :used].nonzero(as_tuple=True)
         out = model(ids, doc_ids=doc_ids, checkpoint=checkpoint)
-        logprobs = linear_log_probs(out.hidden[rows, places], model.used_head, targets)
+        logprobs = _log_probs(model, out.hidden[at], batch.targets[at], spoken)
         losses, clipped = clipped_loss(
             logprobs,
-            batch.extra["sampled"][rows, places],
+            batch.extra["sampled"][at],
             batch.extra["advantages"][rows],
             low=cfg.clip_low,
             high=cfg.clip_high,
@@ -412,8 +426,8 @@ def policy_gradient(cfg: GRPOConfig, reference: LM | None) -> Objective:
         told = {"clipped": clipped.float().sum(), "entropy": -logprobs.detach().sum()}
         if reference is not None:
             with torch.no_grad():
-                hidden = reference(ids, doc_ids=doc_ids).hidden[rows, places]
-                near = linear_log_probs(hidden, reference.used_head, targets)
+                hidden = reference(ids, doc_ids=doc_ids).hidden[at]
+                near = _log_probs(reference, hidden, batch.targets[at], spoken)
             away = kl_k3(logprobs, near)
             losses = losses + cfg.kl * away
             told["kl"] = away.detach().sum()
@@ -422,3 +436,10 @@ def policy_gradient(cfg: GRPOConfig, reference: LM | None) -> Objective:
         return Sums(nll, out.aux.loss, out.aux.expert_counts, named, told)
 
     return objective
+
+
+def _log_probs(model: LM, hidden: Tensor, targets: Tensor, spoken: Tensor) -> Tensor:
+    """(N,) log-probabilities of the targets (N,) among the spoken ids; hidden (N,D)."""
+    spoken = spoken.to(hidden.device)
+    places = spoken.cumsum(0) - 1
+    return linear_log_probs(hidden, model.head_weight[spoken], places[targets])
