@@ -1,16 +1,17 @@
-"""Does GRPO teach a small model what more of its demonstrations do not? Sums of three digits.
+"""Does GRPO teach a small model what more of its demonstrations do not? Sums in a new short form.
 
-The base model of ``yaongi quickstart`` knows sums of two digits. For each seed it is fine-tuned on
-a few hundred worked sums of three digits, which leaves it right on about half of held-out ones.
-From there it learns for the same time in each of three ways: GRPO on questions of which only the
-answers are known; more fine-tuning on the same demonstrations; and, what a user would do who can
-make demonstrations without end, fine-tuning on new ones, never seen twice.
+The base model of ``yaongi quickstart`` adds and subtracts two digits in a form of its own. For each
+seed it is fine-tuned on a hundred sums worked in a shorter one, which leaves it right on about half
+of held-out ones. From there it learns for the same time in each of three ways: GRPO on questions of
+which only the answers are known; more fine-tuning on the same demonstrations; and, as a user would
+who can make demonstrations without end, fine-tuning on new ones, none seen twice.
 
     python bench/grpo.py --base runs/quickstart --budget       # the plan and its minutes
-    python bench/grpo.py --base runs/quickstart [--minutes 8] [--seeds 0 1 2] [--arms grpo sft]
+    python bench/grpo.py --base runs/quickstart [--steps 120] [--seeds 0 1 2] [--arms grpo sft]
 
-A finished run is a file of bench/results/grpo and is not repeated; a run that was stopped goes on
-where it was. The page is docs/results/grpo.md. One thread each, so that two runs share two cores.
+Time is computing time of one thread, so that a busy machine changes nothing: GRPO makes its steps,
+and fine-tuning as many as take equally long. A finished run is a file of bench/results/grpo and is
+not repeated; one that was stopped goes on where it was. The page is docs/results/grpo.md.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -43,6 +46,7 @@ from yaongi.data.synthetic.splits import split_of
 from yaongi.infer.generate import generate_greedy
 from yaongi.model.io import load_model
 from yaongi.text.foreign import load_tokenizer
+from yaongi.train.loop import Step
 from yaongi.tune.grpo import GRPOConfig, grpo
 from yaongi.tune.prompts import file_prompts
 from yaongi.tune.rewards.arithmetic import answer
@@ -50,10 +54,10 @@ from yaongi.tune.sft import SFTConfig, sft
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
-DEMONSTRATIONS, QUESTIONS, HELD_OUT, FRESH = 600, 20_000, 500, 40_000
+DEMONSTRATIONS, QUESTIONS, HELD_OUT, FRESH = 100, 20_000, 400, 40_000
 TRAINING: dict[str, Any] = {"seq_len": 256, "threads": 1, "save_s": "60s", "keep": 1}
 START: dict[str, Any] = {**TRAINING, "optimizer": {"kind": "muon", "lr": 1e-3},
-                         "batch_tokens": 2048, "epochs": 6}  # fmt: skip
+                         "batch_tokens": 1024, "epochs": 8}  # fmt: skip
 CONTINUED: dict[str, Any] = {k: v for k, v in START.items() if k != "epochs"}
 GRPO: dict[str, Any] = {
     **TRAINING,
@@ -61,11 +65,14 @@ GRPO: dict[str, Any] = {
     "rewards": ["arithmetic"],
     "prompts": 16,
     "group_size": 8,
+    "minibatches": 2,
     "max_tokens": 32,
     "kl": 0.0,
     "micro_batch": 32,
     "rollout_rows": 128,
 }
+STEP_S = 3.0
+"""Roughly the computing time of a step of GRPO, for the plan."""
 ARMS = {
     "grpo": "GRPO",
     "sft": "more SFT, same demonstrations",
@@ -77,12 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Plan, run what is missing, write the page."""
     args = _arguments().parse_args(argv)
     torch.set_num_threads(1)
-    lab = Lab(args.base, args.work, args.out, args.minutes)
+    lab = Lab(args.base, args.work, args.out, args.steps)
     runs = [(seed, arm) for seed in args.seeds for arm in args.arms]
     if args.budget:
         missing = [run for run in runs if not lab.path(*run).is_file()]
         print(f"{len(missing)} of {len(runs)} runs are missing: {missing}")
-        print(f"about {len(missing) * (args.minutes + 1) + 2 * len(args.seeds):.0f} minutes")
+        minutes = args.steps * STEP_S / 60
+        print(f"about {len(missing) * (minutes + 0.5) + len(args.seeds):.0f} CPU-minutes")
         return 0
     try:
         for seed, arm in runs:
@@ -105,7 +113,7 @@ def _arguments() -> argparse.ArgumentParser:
         default=ROOT / "runs/quickstart",
         help="a quickstart's folder; made in ten minutes if it is not there",
     )
-    parser.add_argument("--minutes", type=float, default=8.0, help="of each arm")
+    parser.add_argument("--steps", type=int, default=120, help="of GRPO")
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--budget", action="store_true", help="show the plan, then stop")
@@ -118,8 +126,9 @@ def _arguments() -> argparse.ArgumentParser:
 class Lab:
     """Data and models, each made when first asked for."""
 
-    def __init__(self, base: Path, work: Path, out: Path, minutes: float) -> None:
-        self.root, self.work, self.out, self.minutes = base, work, out, minutes
+    def __init__(self, base: Path, work: Path, out: Path, steps: int) -> None:
+        self.root, self.work, self.out, self.steps = base, work, out, steps
+        self.ledger = work / "cpu.jsonl"
         self.work.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -166,19 +175,41 @@ class Lab:
         """The model all arms of a seed begin with."""
         demonstrations = self.shards("demonstrations", seed, DEMONSTRATIONS)
         cfg = parse(SFTConfig, START)
-        return sft(cfg, self.base, demonstrations, self.work / f"start-{seed}", seed=seed)
+        out = self.work / f"start-{seed}"
+        return sft(cfg, self.base, demonstrations, out, seed=seed, on_step=self.timer(out.name))
 
     def train(self, seed: int, arm: str) -> Artifact:
-        """The model of an arm after its minutes."""
-        start, out = self.start(seed), self.work / f"{arm}-{seed}-{self.minutes:g}"
+        """The model of an arm."""
+        start, out = self.start(seed), self.work / f"{arm}-{seed}-{self.steps}"
         if arm == "grpo":
             questions = file_prompts(str(self.questions(seed).absolute()), self.work)
-            cfg = parse(GRPOConfig, {**GRPO, "minutes": self.minutes})
-            return grpo(cfg, start, questions, out, seed=seed)
+            cfg = parse(GRPOConfig, {**GRPO, "steps": self.steps})
+            return grpo(cfg, start, questions, out, seed=seed, on_step=self.timer(out.name))
         n = DEMONSTRATIONS if arm == "sft" else FRESH
         shards = self.shards("demonstrations" if arm == "sft" else "fresh", seed, n)
-        cfg = parse(SFTConfig, {**CONTINUED, "minutes": self.minutes})
-        return sft(cfg, start, shards, out, seed=seed + 1000)
+        budget_s = self.spent(self.train(seed, "grpo").path.name)
+        step_s = self.spent(start.path.name) / start.manifest.counts["steps"]
+        cfg = parse(SFTConfig, {**CONTINUED, "steps": round(budget_s / step_s)})
+        return sft(cfg, start, shards, out, seed=seed + 1000, on_step=self.timer(out.name))
+
+    def timer(self, what: str) -> Callable[[Step], None]:
+        """Writes the computing time of every step into the ledger, as it is made."""
+        began = time.process_time()
+
+        def on_step(step: Step) -> None:
+            nonlocal began
+            now = time.process_time()
+            with self.ledger.open("a", encoding="utf-8") as stream:
+                line = {"run": what, "step": step.index, "cpu_s": round(now - began, 3)}
+                stream.write(json.dumps(line) + "\n")
+            began = time.process_time()
+
+        return on_step
+
+    def spent(self, what: str) -> float:
+        """Computing time of a run's steps; of one repeated after a stop the last time counts."""
+        lines = map(json.loads, self.ledger.read_text("utf-8").splitlines())
+        return sum({x["step"]: x["cpu_s"] for x in lines if x["run"] == what}.values())
 
     def path(self, seed: int, arm: str) -> Path:
         """Where a finished run's result is."""
@@ -196,8 +227,7 @@ class Lab:
             "arm": arm,
             "before": before,
             "after": exact_match(model),
-            "minutes": self.minutes,
-            "training_s": model.manifest.metrics["training_s"],
+            "cpu_s": round(self.spent(model.path.name), 1),
             "steps": counts["steps"],
             "tokens": counts["tokens"],
             "epochs": counts.get("epochs"),
@@ -292,19 +322,19 @@ def write_page(lab: Lab, path: Path) -> None:
         for other in ("sft", "fresh")
         if (both := sorted(set(arms["grpo"]) & set(arms[other])))
     ]
-    one = found[0]
+    one, minutes = found[0], statistics.fmean(r["cpu_s"] for r in found) / 60
     low, high = wilson(round(one["after"] * HELD_OUT), HELD_OUT)
     text = [
-        "# GRPO on sums of three digits",
+        "# GRPO on sums in a new short form",
         __doc__.split("\n\n")[1].replace("\n", " "),
         f"Exact match on {HELD_OUT} held-out sums, greedy; a single figure is known to about "
-        f"±{50 * (high - low):.0f} points. {one['minutes']:g} minutes for every arm, one thread, "
+        f"±{50 * (high - low):.0f} points. {minutes:.1f} minutes of one thread for every arm, "
         f"{one['hardware']['cpu']}; {DEMONSTRATIONS} demonstrations. Means over seeds with 95 % "
         "intervals (Student's t).",
         "\n".join(lines),
         "\n".join(gaps),
         "`python bench/grpo.py --base runs/quickstart`; settings, curves and versions are in "
-        "bench/results/grpo.",
+        "bench/results/grpo. What GRPO is and how to run it: [grpo.md](../grpo.md).",
     ]
     write_bytes(path, ("\n\n".join(text) + "\n").encode())
 
