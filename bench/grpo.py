@@ -326,7 +326,7 @@ def write_page(lab: Lab, path: Path) -> None:
     low, high = wilson(round(one["after"] * HELD_OUT), HELD_OUT)
     text = [
         "# GRPO on sums in a new short form",
-        __doc__.split("\n\n")[1].replace("\n", " "),
+        (__doc__ or "").split("\n\n")[1].replace("\n", " "),
         f"Exact match on {HELD_OUT} held-out sums, greedy; a single figure is known to about "
         f"±{50 * (high - low):.0f} points. {minutes:.1f} minutes of one thread for every arm, "
         f"{one['hardware']['cpu']}; {DEMONSTRATIONS} demonstrations. Means over seeds with 95 % "

@@ -36,7 +36,7 @@ class Prompt:
     """
 
     id: str
-    messages: list[Message]
+    messages: Sequence[Message]
     row: Mapping[str, Any]
     ids: list[int] = field(default_factory=list)
 
@@ -145,7 +145,7 @@ def _read(file: Path) -> Iterator[Prompt]:
 def _prompt(id: str, row: Mapping[str, Any] | BrokenRow) -> Prompt:
     if isinstance(row, BrokenRow):
         raise DataError("{reason}", reason=row.reason)
-    asked = row.get("messages") or row.get("prompt")
+    asked: Any = row.get("messages") or row.get("prompt")
     if isinstance(asked, str):
         asked = [{"role": "user", "content": asked}]
     if not isinstance(asked, list):

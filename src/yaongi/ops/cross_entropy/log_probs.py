@@ -7,12 +7,16 @@ backward pass (Chen et al. 2016, arXiv:1604.06174) and never exist for all token
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import checkpoint
+from torch.utils import checkpoint as checkpointing
 
 from yaongi.ops.cross_entropy.chunked import chunk_tokens
+
+_recomputed: Any = cast(Any, checkpointing).checkpoint
 
 
 def linear_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -25,8 +29,10 @@ def linear_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     Returns: (M,) float32, in nats.
     """
     size = chunk_tokens(hidden.device.type, len(hidden), len(weight))
-    parts = zip(hidden.split(size), targets.split(size), strict=True)
-    found = [checkpoint.checkpoint(_chosen, h, weight, t, use_reentrant=False) for h, t in parts]
+    found: list[Tensor] = []
+    for start in range(0, len(hidden), size):
+        part = slice(start, start + size)
+        found.append(_recomputed(_chosen, hidden[part], weight, targets[part], use_reentrant=False))
     return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
 
 

@@ -54,7 +54,7 @@ class RewardProcess:
         while len(found) < len(samples):
             for answer in self._ask(samples[len(found) :]):
                 sample = samples[len(found)]
-                score, problem = answer.get("score"), answer.get("error")
+                score, problem = float(answer.get("score", math.nan)), answer.get("error")
                 if problem is None and not math.isfinite(score):
                     problem = f"it gave {score}, which is no finite number"
                 found.append(score if problem is None else self._failed(sample, problem))

@@ -179,10 +179,8 @@ def _watch(process: subprocess.Popen[bytes], stdin: bytes, limits: Limits) -> Ou
     feeder.start()
     try:
         output, ended = _read(process, limits.output, deadline)
-        if ended is None:
-            process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        ended = Ended.TIMEOUT
+        if ended is None and not _ended(process, deadline):  # it closed its output and goes on
+            ended = Ended.TIMEOUT
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the jail, and with it all that is in it
@@ -193,6 +191,13 @@ def _watch(process: subprocess.Popen[bytes], stdin: bytes, limits: Limits) -> Ou
     if ended is None:
         ended = Ended.KILLED if number else Ended.EXITED
     return Outcome(ended, number or code, output)
+
+
+def _ended(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, deadline - time.monotonic()))
+        return True
+    return False
 
 
 def _read(
