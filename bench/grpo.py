@@ -7,7 +7,7 @@ which only the answers are known; more fine-tuning on the same demonstrations; a
 who can make demonstrations without end, fine-tuning on new ones, none seen twice.
 
     python bench/grpo.py --base runs/quickstart --budget       # the plan and its minutes
-    python bench/grpo.py --base runs/quickstart [--steps 120] [--seeds 0 1 2] [--arms grpo sft]
+    python bench/grpo.py --base runs/quickstart [--steps 200] [--seeds 0 1 2] [--arms grpo sft]
 
 Time is computing time of one thread, so that a busy machine changes nothing: GRPO makes its steps,
 and fine-tuning as many as take equally long. A finished run is a file of bench/results/grpo and is
@@ -61,7 +61,7 @@ START: dict[str, Any] = {**TRAINING, "optimizer": {"kind": "muon", "lr": 1e-3},
 CONTINUED: dict[str, Any] = {k: v for k, v in START.items() if k != "epochs"}
 GRPO: dict[str, Any] = {
     **TRAINING,
-    "optimizer": {"kind": "adamw", "lr": 2e-4, "weight_decay": 0.0},
+    "optimizer": {"kind": "adamw", "lr": 1e-4, "weight_decay": 0.0},
     "rewards": ["arithmetic"],
     "prompts": 16,
     "group_size": 8,
@@ -70,6 +70,7 @@ GRPO: dict[str, Any] = {
     "kl": 0.0,
     "micro_batch": 32,
     "rollout_rows": 128,
+    "log_every": 2,
 }
 STEP_S = 3.0
 """Roughly the computing time of a step of GRPO, for the plan."""
@@ -113,7 +114,7 @@ def _arguments() -> argparse.ArgumentParser:
         default=ROOT / "runs/quickstart",
         help="a quickstart's folder; made in ten minutes if it is not there",
     )
-    parser.add_argument("--steps", type=int, default=120, help="of GRPO")
+    parser.add_argument("--steps", type=int, default=200, help="of GRPO")
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
     parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--budget", action="store_true", help="show the plan, then stop")
