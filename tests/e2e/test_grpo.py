@@ -24,9 +24,6 @@ class Short(Reward):
         return 1 / (1 + len(sample.text))
 """
 RECIPE: dict[str, Any] = {
-    "data": {"sources": [{"path": "none.jsonl"}]},
-    "tokenizer": {"vocab_size": 8192},
-    "pretrain": {"model": "5m", "steps": 1},
     "grpo": {
         "prompts": "prompts.jsonl",
         "train": {
