@@ -341,8 +341,9 @@ def write_page(lab: Lab, path: Path) -> None:
 
 
 def _points(values: Sequence[float]) -> str:
-    """The mean in percentage points with its interval."""
-    return str(interval([100 * value for value in values]))
+    """The mean in percentage points with its interval, if there is one."""
+    mean, low, high = interval([100 * value for value in values])
+    return f"{mean:+.1f} ({low:+.1f} – {high:+.1f})" if len(values) > 1 else f"{mean:+.1f}"
 
 
 if __name__ == "__main__":
