@@ -28,7 +28,9 @@ from yaongi.model.io import load_model
 from yaongi.text.foreign import load_tokenizer
 from yaongi.train.loop import accumulate
 from yaongi.train.precision import choose_precision
-from yaongi.tune.grpo import GRPOConfig, grpo, policy_batch, policy_gradient
+from yaongi.tune.grpo import GRPOConfig, grpo
+from yaongi.tune.policy_batches import policy_batch
+from yaongi.tune.policy_gradient import policy_gradient
 from yaongi.tune.prompts import corpus_prompts, file_prompts
 from yaongi.tune.rollouts import Rollout, Row, log_path, read_rollout
 
