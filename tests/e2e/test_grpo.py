@@ -83,3 +83,17 @@ def test_what_is_wrong_is_said(
     assert run(command) == 2
     error = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
     assert error["slug"] == slug and re.search(message, error["message"]), error
+
+
+def test_questions_of_a_corpus_with_the_answers_it_had(
+    at_work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sums = "{sources: [{kind: synthetic, math: 20KB, story: 0, code: 0, qa: 0, chat: 0}]}"
+    changes = ["grpo.prompts=null", f"grpo.data={sums}", "grpo.train.rewards=[arithmetic]",
+               "grpo.train.seq_len=256", "model=base"]  # fmt: skip
+    assert run(["grpo", "sums.yaml", *changes, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["counts"]["prompts"] > 50 and told["metrics"]["reward/arithmetic"] == 0
+    made = open_artifact(told["path"])
+    assert [p.kind for p in made.manifest.parents] == ["base", "corpus"]
+    assert made.path == Path("runs/sums/model/grpo")
