@@ -82,13 +82,16 @@ def grpo(
         reference = _reference(base, cfg)
         judges = [stack.enter_context(RewardProcess(reward)) for reward in cfg.rewards]
         sampler = _sampler(cfg, tokenizer, fitting, judges, Seed(seed).split("grpo"))
-        source = work.path if replay is None else replay.path
+        source, planned = work.path, cfg
+        if replay is not None:  # as many steps as there were, whatever time they take now
+            steps = replay.manifest.counts["steps"]
+            source, planned = replay.path, cfg.model_copy(update={"steps": steps, "minutes": None})
         batches = RolloutBatches(cfg, model, sampler, work.path, source)
         run = run_training(
             model,
             batches,
             policy_gradient(cfg, reference, ~never_said(tokenizer, model.cfg.vocab_size)),
-            cfg,
+            planned,
             work,
             probes=probes,
             on_step=on_step,

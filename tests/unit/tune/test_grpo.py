@@ -275,11 +275,16 @@ def test_rollouts_of_other_weights_are_sampled_anew(whole, inputs, tmp_path):
 
 
 def test_a_budget_in_minutes_is_kept(inputs, tmp_path):
-    done = grpo(config(steps=None, minutes=0.05), *start(inputs), tmp_path / "timed")
+    # no warm-up and no decay: planning again on the way changes no learning rate
+    schedule = {"kind": "wsd", "warmup_fraction": 0, "decay_fraction": 0}
+    cfg = config(steps=None, minutes=0.05, schedule=schedule)
+    done = grpo(cfg, *start(inputs), tmp_path / "timed")
     steps = done.manifest.counts["steps"]
     assert steps > 1 and done.manifest.metrics["training_s"] < 6
     used = rollouts(done)[: -(-steps // 2)]
     assert [r.step for r in used] == [2 * r.number for r in used]
+    again = grpo(cfg, *start(inputs), tmp_path / "again", replay=done)
+    assert same_weights(done, again)
 
 
 # --- dynamic sampling ------------------------------------------------------------------------
