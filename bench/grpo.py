@@ -7,7 +7,7 @@ which only the answers are known; more fine-tuning on the same demonstrations; a
 who can make demonstrations without end, fine-tuning on new ones, none seen twice.
 
     python bench/grpo.py --base runs/quickstart --budget       # the plan and its minutes
-    python bench/grpo.py --base runs/quickstart [--steps 40] [--seeds 0 2] [--arms grpo sft]
+    python bench/grpo.py --base runs/quickstart [--steps 80] [--seeds 0 2] [--arms grpo sft]
 
 Time is computing time of one thread, so that a busy machine changes nothing: GRPO makes its steps,
 and fine-tuning as many as take equally long. A finished run is a file of bench/results/grpo and is
@@ -118,7 +118,7 @@ def _arguments() -> argparse.ArgumentParser:
         default=ROOT / "runs/quickstart",
         help="a quickstart's folder; made in ten minutes if it is not there",
     )
-    parser.add_argument("--steps", type=int, default=40, help="of GRPO")
+    parser.add_argument("--steps", type=int, default=80, help="of GRPO")
     parser.add_argument(
         "--seeds", type=int, nargs="*", help="by default the first three with a start in range"
     )
