@@ -17,7 +17,7 @@ import torch
 from yaongi.core.artifact import Artifact, draft, existing, open_artifact
 from yaongi.core.errors import ArtifactError
 from yaongi.core.seeds import Seed
-from yaongi.infer.generate import never_said
+from yaongi.infer.rules import never_said
 from yaongi.model.io import load_model, save_model
 from yaongi.model.lm import LM
 from yaongi.ops.backend import choose_device

@@ -22,14 +22,15 @@ from yaongi.core.errors import CheckpointError
 from yaongi.core.files import storage_errors
 from yaongi.core.seeds import Seed
 from yaongi.data.lines import json_line, reader, whole_file
-from yaongi.infer.generate import Finish, Generation, stop_ids
+from yaongi.infer.engine import Engine
+from yaongi.infer.request import Completion, Request
+from yaongi.infer.rules import Finish, Generation, stop_ids
 from yaongi.model.lm import LM
 from yaongi.text.foreign import AnyTokenizer
 from yaongi.tune.advantages import differ, group_advantages, overlong_penalty
 from yaongi.tune.prompts import Prompt, Prompts
 from yaongi.tune.rewards import Sample
 from yaongi.tune.rewards.process import RewardProcess
-from yaongi.tune.sampler import Completion, Engine, Request
 
 FOLDER = "rollouts"
 OVERLONG = "overlong"
@@ -150,7 +151,9 @@ class Sampler:
             for k in range(self.group_size)
         ]
         with self.autocast():
-            said = Engine(model, self.tokenizer, max_rows=self.max_rows).complete(requests)
+            engine = Engine(model, self.tokenizer, max_rows=self.max_rows)
+            engine.refresh()  # an optimizer may write weights where nobody sees it
+            said = engine.complete(requests)
         size = self.group_size
         prompts = [prompt for prompt in asked for _ in range(size)]
         rewards = self._rewards(prompts, said)

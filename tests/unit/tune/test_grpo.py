@@ -23,7 +23,7 @@ from yaongi.core.errors import (
 )
 from yaongi.core.runlog import read_metrics
 from yaongi.core.seeds import Seed
-from yaongi.infer.generate import never_said
+from yaongi.infer.rules import never_said
 from yaongi.model.io import load_model
 from yaongi.text.foreign import load_tokenizer
 from yaongi.train.loop import accumulate
