@@ -21,11 +21,14 @@ def test_the_recipe_is_accepted(path: Path) -> None:
     assert recipe.name == path.stem
     if recipe.distill is not None:
         assert recipe.distill.teacher or recipe.pretrain
+    elif recipe.data is None:
+        assert recipe.model
     elif recipe.continual is None:
         assert recipe.pretraining.model.vocab_size >= recipe.tokenizer.vocab_size
     else:
         assert recipe.continual.model and recipe.continual.train.replay
-    sources = [*recipe.data.sources, *(recipe.sft.data.sources if recipe.sft else [])]
+    corpora = [recipe.data, recipe.sft and recipe.sft.data, recipe.grpo and recipe.grpo.data]
+    sources = [source for corpus in corpora if corpus for source in corpus.sources]
     if path.stem != "from-folder":  # the licence of your own files is yours to state
         assert all(source.licence != "not stated" for source in sources)
 

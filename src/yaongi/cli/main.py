@@ -30,6 +30,7 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "distill": ("yaongi.cli.stages:distill", _("train a student on what a teacher expects")),
     "dpo": ("yaongi.cli.dpo:command", _("teach a model which answers are preferred")),
     "reward": ("yaongi.cli.reward:command", _("train or measure a model that judges answers")),
+    "grpo": ("yaongi.cli.grpo:command", _("let a model learn from rewards")),
     "eval": ("yaongi.cli.eval:command", _("score a model")),
     "generate": ("yaongi.cli.generate:command", _("continue a text")),
     "chat": ("yaongi.cli.chat:command", _("talk to a model")),

@@ -19,6 +19,7 @@ from yaongi.cli.console import Report, stage
 from yaongi.cli.conversations import tell_corpus, tell_packing
 from yaongi.cli.distilling import Asking, Distilling, Taught, answered
 from yaongi.cli.preference import Preferring, Rewarding, Site, make_dpo, make_reward
+from yaongi.cli.reinforce import Reinforcing, reinforce
 from yaongi.cli.start import Continuing, Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.config import Config, load_recipe, parse
@@ -93,6 +94,7 @@ class Recipe(Config):
     ask: Asking | None = None
     dpo: Preferring | None = None
     reward: Rewarding | None = None
+    grpo: Reinforcing | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
@@ -315,6 +317,28 @@ class Road:
             raise ConfigError("The recipe '{name}' has no section reward.", name=self.recipe.name)
         return make_reward(self.recipe.reward, self.tuned, self._site)
 
+    @functools.cached_property
+    def preferring(self) -> Artifact:
+        """The model that reinforcement starts from: it prefers, where the recipe says so."""
+        return self.tuned if self.recipe.dpo is None else self.dpo
+
+    @functools.cached_property
+    def grpo(self) -> Artifact:
+        """The model that learnt from rewards."""
+        if self.recipe.grpo is None:
+            raise ConfigError("The recipe '{name}' has no section grpo.", name=self.recipe.name)
+        cfg, start = self.recipe.grpo, self.preferring
+        with stage(_("reinforcement")) as report:
+            return reinforce(
+                cfg,
+                start,
+                self.folder("grpo"),
+                self.folder("prompts-corpus"),
+                self.recipe.seed,
+                on_progress=report,
+                on_step=_watch(report),
+            )
+
     @property
     def _site(self) -> Site:
         return Site(self.folder, self.recipe.shards, self.tokenizer, self.recipe.seed)
@@ -364,7 +388,7 @@ class Road:
     @property
     def model(self) -> Artifact:
         """The last model of the road."""
-        return self.tuned if self.recipe.dpo is None else self.dpo
+        return self.preferring if self.recipe.grpo is None else self.grpo
 
     @functools.cached_property
     def report(self) -> Artifact:

@@ -104,6 +104,12 @@ class NumericsError(YaongiError):
     slug = "numerics"
 
 
+class RewardError(InputError):
+    """A reward gave no number for a completion."""
+
+    slug = "reward"
+
+
 class StorageError(YaongiError):
     """The disk refused a write; what was there before is intact."""
 

@@ -207,6 +207,7 @@ def run_training(
     watch: Watch | None = None,
     freezing: Freezing | None = None,
     on_step: Callable[[Step], None] | None = None,
+    cycle: int = 1,
 ) -> Progress:
     """Train ``model`` in place to the end of its budget, from the newest checkpoint if any.
 
@@ -216,13 +217,15 @@ def run_training(
         steps: the budget, where it comes from the data (epochs) instead of ``cfg``.
         watch: told of every evaluation, and of one before the first step.
         freezing: what of ``model`` may change at each step.
+        cycle: steps of unequal length that belong together; a time budget is planned in whole
+            cycles.
     Raises:
         CheckpointError: the folder holds a run of other settings or only damaged checkpoints.
         NumericsError: loss or gradient not finite.
         StorageError: the disk is full; the last good checkpoint is intact.
         KeyboardInterrupt: after SIGINT or SIGTERM, once a checkpoint is written.
     """
-    run = _Run(model, batches, objective, cfg, work, probes or {}, watch, freezing)
+    run = _Run(model, batches, objective, cfg, work, probes or {}, watch, freezing, cycle)
     run.start(steps)
     name, resume_step = work.out.name, run.progress.step or None
     with (
@@ -255,13 +258,14 @@ class _Run:
         probes: Probes,
         watch: Watch | None,
         freezing: Freezing | None,
+        cycle: int,
     ) -> None:
         self.began = self.saved_at = time.monotonic()
         self.spent = 0.0  # by earlier processes of this run
         if cfg.threads is not None:
             torch.set_num_threads(cfg.threads)
         self.cfg, self.work, self.batches, self.probes = cfg, work, batches, probes
-        self.watch, self.freezing = watch, freezing
+        self.watch, self.freezing, self.cycle = watch, freezing, cycle
         self.objective = partial(objective, checkpoint=cfg.checkpoint_activations)
         self.root = work.path / "checkpoints"
         self.device = choose_device(cfg.device)
@@ -344,11 +348,16 @@ class _Run:
         """Steps, with their evaluations, that fit: timed on real steps, which are then undone."""
         self._build()
         before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        times: list[float] = []
+        times: list[float] = []  # of a step, mean over its cycle
+        seconds = 0.0
         for step in self._train(0, 1 << 20):
-            times.append(step.seconds)
+            seconds += step.seconds
+            if step.index % self.cycle:
+                continue
+            times.append(seconds / self.cycle)
+            seconds = 0.0
             timed = times[WARM_STEPS:]
-            if len(timed) >= TIMED_STEPS and sum(timed) >= TIMED_SHARE * budget_s:
+            if len(timed) >= TIMED_STEPS and sum(timed) * self.cycle >= TIMED_SHARE * budget_s:
                 break
             if time.monotonic() - self.began >= PROBED_SHARE * budget_s:
                 break

@@ -1,0 +1,44 @@
+"""``yaongi grpo``: reinforcement learning from rewards that can be checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yaongi.cli.console import emit
+from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
+from yaongi.cli.road import Road, read_recipe
+from yaongi.core.artifact import open_artifact
+from yaongi.core.i18n import translate as _
+from yaongi.model.io import MODEL_KINDS
+
+
+@click.command(
+    help=_("Let a model learn from rewards of its own answers: the recipe's model, or the one "
+           "given. An interrupted run continues where it stopped."),
+    epilog=_("Example: yaongi grpo recipes/grpo-sums.yaml --model runs/quickstart/5m/sft"),
+)  # fmt: skip
+@recipe_argument
+@overrides_argument
+@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
+@out_option
+@json_option
+def command(
+    recipe: Path, overrides: tuple[str, ...], model: Path | None, out: Path | None, as_json: bool
+) -> None:
+    """Train, then say what the rewards came to."""
+    road = Road(read_recipe(recipe, overrides), at={"grpo": out} if out else None)
+    if model is not None:
+        road.preferring = open_artifact(model, MODEL_KINDS)
+    made = road.grpo
+    metrics = made.manifest.metrics
+    counts = made.manifest.counts
+    result = {"path": str(made.path), "kind": "grpo", "counts": counts, "metrics": metrics}
+    text = _("{path}: {steps} steps from {rollouts} rollouts, mean reward {reward:.3f}").format(
+        path=made.path,
+        steps=counts["steps"],
+        rollouts=counts["rollouts"],
+        reward=metrics["reward"],
+    )
+    emit(result, text, as_json)
