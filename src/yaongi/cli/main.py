@@ -28,6 +28,8 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "continue": ("yaongi.cli.continue_:command", _("train a model further on other text")),
     "sft": ("yaongi.cli.stages:sft", _("teach a base model to chat")),
     "distill": ("yaongi.cli.stages:distill", _("train a student on what a teacher expects")),
+    "lora": ("yaongi.cli.lora:command", _("fine-tune with a small adapter")),
+    "merge": ("yaongi.cli.lora:merge", _("write an adapter into its model")),
     "eval": ("yaongi.cli.eval:command", _("score a model")),
     "generate": ("yaongi.cli.generate:command", _("continue a text")),
     "chat": ("yaongi.cli.chat:command", _("talk to a model")),

@@ -40,6 +40,7 @@ from yaongi.train.loop import Step
 from yaongi.train.pretrain import PretrainConfig, pretrain
 from yaongi.train.run import BUDGETS, Probes, TrainConfig
 from yaongi.tune.distill import check_models, distill
+from yaongi.tune.lora import LoRAConfig, lora, merge_adapter
 from yaongi.tune.sft import SFTConfig, sft
 
 _KINDS = ("shards", "corpus")
@@ -61,6 +62,13 @@ class Tuning(Config):
         """("", this one), ("-2", the next), ...: what their folders' names end in."""
         later = self.then.stages() if self.then else []
         return [("", self), *((f"-{i}", one) for i, (_end, one) in enumerate(later, 2))]
+
+
+class Adapting(Config):
+    """Fine-tuning with an adapter: the conversations it learns from, and how."""
+
+    data: CorpusConfig
+    train: LoRAConfig = LoRAConfig()
 
 
 class Recipe(Config):
@@ -90,6 +98,7 @@ class Recipe(Config):
     sft: Tuning | None = None
     distill: Distilling | None = None
     ask: Asking | None = None
+    lora: Adapting | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
@@ -291,6 +300,33 @@ class Road:
             tell_packing(model)
         return model
 
+    @functools.cached_property
+    def tuned(self) -> Artifact:
+        """The last model whose weights all learnt."""
+        if self.recipe.distill is not None:
+            return self.distill
+        return self.base if self.recipe.sft is None else self.sft
+
+    @functools.cached_property
+    def lora(self) -> Artifact:
+        """An adapter of that model."""
+        if self.recipe.lora is None:
+            raise ConfigError("The recipe '{name}' has no section lora.", name=self.recipe.name)
+        cfg, base = self.recipe.lora.train, self.tuned
+        shards = self.conversations(self.recipe.lora.data, "lora")
+        with stage(_("adapter")) as report:
+            made = lora(
+                cfg,
+                base,
+                shards,
+                self.folder("lora"),
+                seed=self.recipe.seed,
+                probes=_probes(cfg, shards),
+                on_step=_watch(report),
+            )
+        tell_packing(made)
+        return made
+
     @property
     def _has_a_teacher(self) -> bool:
         """Whether a teacher is named, so that its tokenizer is the road's."""
@@ -336,9 +372,9 @@ class Road:
     @property
     def model(self) -> Artifact:
         """The last model of the road."""
-        if self.recipe.distill is not None:
-            return self.distill
-        return self.base if self.recipe.sft is None else self.sft
+        if self.recipe.lora is None:
+            return self.tuned
+        return merge_adapter(self.lora, self.tuned, self.folder("lora-merged"))
 
     @functools.cached_property
     def report(self) -> Artifact:
