@@ -16,7 +16,7 @@ from yaongi.interop.targets import export
 from yaongi.model.adapter_io import save_adapter
 from yaongi.model.io import load_model, save_model
 from yaongi.model.lm import LM
-from yaongi.model.lora import AdapterConfig, adapter_tensors, add_adapters, adapters_off
+from yaongi.model.lora import AdapterConfig, adapter_tensors, adapters_off, add_adapters
 
 LLAMA = {"attention": {"n_heads": 4, "n_kv_heads": 2, "head_dim": 6, "rope_theta": 1e4}}
 BIASED = {"d_model": 24, "attention": {**LLAMA["attention"], "bias": "qkvo"}}
@@ -75,9 +75,7 @@ def test_peft_gives_the_same_logits(case, tmp_path):
     model = adapted(tmp_path, *CASES[case])
     export_hf(tmp_path / "base", tmp_path / "hf")
     export("peft", tmp_path / "adapter", tmp_path / "peft")
-    exported = AutoModelForCausalLM.from_pretrained(
-        tmp_path / "hf", experts_implementation=EXPERTS
-    )
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", experts_implementation=EXPERTS)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         theirs = PeftModel.from_pretrained(exported, tmp_path / "peft").eval()

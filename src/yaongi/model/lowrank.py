@@ -60,15 +60,16 @@ class LowRank(Exact):
 
     @torch.no_grad()
     def merge_into(self, weight: Tensor) -> None:
-        """Write the change into the weight, rounded to its dtype."""
-        merged, self._gain = self.matrix(weight), self.gain(weight)
-        weight.copy_(merged)
+        """Write the change into the weight, rounded to its dtype and nowhere before."""
+        changed, self._gain = weight.double() + self.delta(), self.gain(weight)
+        weight.copy_(changed if self._gain is None else changed * self._gain[..., None])
 
     @torch.no_grad()
     def take_from(self, weight: Tensor) -> None:
         """Undo ``merge_into``, up to rounding once more."""
-        wide = weight.float() if self._gain is None else weight.float() / self._gain[..., None]
-        weight.copy_(wide - self.delta())
+        wide = weight.double()
+        changed = wide if self._gain is None else wide / self._gain[..., None]
+        weight.copy_(changed - self.delta())
 
 
 class DoRA(LowRank):

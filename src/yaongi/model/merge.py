@@ -1,9 +1,9 @@
 """An adapter into the weights and out of them again, each exact to the rounding of the weights.
 
-Merging writes ``W + delta`` rounded to W's dtype. Unmerging takes delta away again and rounds once
-more, so a weight w comes back to within ``eps/2 (|w| + |w + delta|)``; with DoRA, whose gain is
-multiplied and divided by as well, ``eps/2 (|w| + 4 |w + delta|)``. (eps: 2^-23 in float32, 2^-10 in
-float16, 2^-7 in bfloat16.) Trained rows of an embedding come back bit for bit.
+Merging writes ``w + delta``, with DoRA times its gain, rounded once to the dtype of the weights.
+Unmerging divides and takes delta away again and rounds once more, so a weight w comes back to
+within ``eps/2 (|w| + |w + delta|)``, where eps is 2^-23 in float32, 2^-10 in float16 and 2^-7 in
+bfloat16. Trained rows of an embedding come back bit for bit.
 """
 
 from __future__ import annotations
