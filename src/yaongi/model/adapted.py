@@ -126,9 +126,11 @@ class AdaptedLinear(Wrapper):
         y, bias = self.base(x), self.base.bias
         for adapter, rows in self.parts(x):
             own, plain = (x, y) if rows is None else (x[rows], y[rows])
-            plain = plain if bias is None else plain - bias.to(plain.dtype)
-            change = adapter.change(own, plain, self.base.matrix)
-            y = y + change if rows is None else y.index_add(0, rows, change)
+            shift = None if bias is None else bias.to(y.dtype)
+            plain = plain if shift is None else plain - shift
+            made = adapter.changed(plain, own, self.base.matrix)
+            made = made if shift is None else made + shift
+            y = made if rows is None else y.index_copy(0, rows, made)
         return y
 
 

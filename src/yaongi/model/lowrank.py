@@ -37,10 +37,15 @@ class LowRank(Exact):
         """The change itself, (..., out, in) float32."""
         return self.scale * (self.b @ self.a)
 
-    def low(self, x: Tensor) -> Tensor:
-        """``scale * B A dropout(x)``, (..., in) -> (..., out), never making the product B A."""
-        x = F.dropout(x, self.dropout, self.training)
-        return F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype)) * self.scale
+    def add_to(self, y: Tensor, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        """``y + scale * B A dropout(x)``, B times ``gain``; the product B A is never made.
+
+        Scaled where it is narrow, and added by the product itself: both are felt in small models.
+        """
+        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        a, b = (self.a * self.scale).to(x.dtype), self.b if gain is None else self.b * gain[:, None]
+        narrow = F.linear(x, a).flatten(0, -2)
+        return torch.addmm(y.flatten(0, -2), narrow, b.to(x.dtype).mT).view_as(y)
 
     def begin(self, weight: Tensor) -> None:
         """Fit what starts out as a function of the weight (..., out, in)."""
@@ -54,9 +59,9 @@ class LowRank(Exact):
         changed, gain = weight.float() + self.delta(), self.gain(weight)
         return changed if gain is None else changed * gain[..., None]
 
-    def change(self, x: Tensor, y: Tensor, weight: Callable[[], Tensor]) -> Tensor:
-        """What to add to ``y = weight @ x``, both without a bias."""
-        return self.low(x)
+    def changed(self, y: Tensor, x: Tensor, weight: Callable[[], Tensor]) -> Tensor:
+        """What ``y = weight @ x``, without a bias, becomes: x (..., in), y (..., out)."""
+        return self.add_to(y, x)
 
     @torch.no_grad()
     def merge_into(self, weight: Tensor) -> None:
@@ -94,9 +99,9 @@ class DoRA(LowRank):
             norm = torch.where(norm > 0, norm, 1.0)  # a row of zeros stays one
         return self.magnitude / norm
 
-    def change(self, x: Tensor, y: Tensor, weight: Callable[[], Tensor]) -> Tensor:
-        gain = self.gain(weight()).to(x.dtype)
-        return (gain - 1) * y + gain * self.low(x)
+    def changed(self, y: Tensor, x: Tensor, weight: Callable[[], Tensor]) -> Tensor:
+        gain = self.gain(weight())
+        return self.add_to(y * gain.to(y.dtype), x, gain)
 
 
 class TrainedRows(Exact):
