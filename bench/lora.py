@@ -9,7 +9,7 @@ what was forgotten; three seeds of the order of conversations, differences taken
 A stage that is there already is not made again, so a study that was stopped goes on.
 
     python bench/lora.py --budget                # what it costs; trains nothing
-    python bench/lora.py [--cpu-s 45] [--first-tokens 700K] [--work runs/bench-lora]
+    python bench/lora.py [--cpu-s 25] [--first-tokens 700K | --base DIR] [--ways full lora int8]
 
 Text is below $YAONGI_DATA; results: bench/results/lora.json, told in docs/lora.md.
 """
@@ -29,7 +29,8 @@ from typing import Any
 
 import torch
 
-from yaongi.core.artifact import Artifact, git_commit, machine, versions
+from yaongi.cli.start import tokenizer_of
+from yaongi.core.artifact import Artifact, git_commit, machine, open_artifact, versions
 from yaongi.core.config import parse
 from yaongi.core.errors import YaongiError
 from yaongi.core.files import read_json, write_json
@@ -39,7 +40,7 @@ from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts
 from yaongi.data.shards import Shards, ShardsConfig, build_shards
 from yaongi.evals.tasks.bpb import measure
 from yaongi.model.adapter_io import load_adapters
-from yaongi.model.io import load_model
+from yaongi.model.io import MODEL_KINDS, load_model
 from yaongi.model.lora import add_adapters, learnt_state
 from yaongi.text.foreign import load_tokenizer
 from yaongi.text.train import TokenizerConfig
@@ -75,8 +76,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "lora": {"adapter": ADAPTER},
     "int8": {"adapter": {**ADAPTER, "base": "int8"}},
 }
-RATES = {"full": (3e-4, 1e-3, 3e-3), "lora": (1e-3, 3e-3, 1e-2)}
-PILOT_STEPS = 24
+RATES = {"full": (1e-3, 3e-3, 1e-2), "lora": (3e-3, 1e-2, 3e-2)}
+PILOT_STEPS = 16
 PAGE_TOKENS = 20_000
 
 
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train what is missing, measure it, write the results."""
     args = _arguments().parse_args(argv)
     torch.set_num_threads(1)
-    lab = Lab(args.work, args.first_tokens, args.cpu_s)
+    lab = Lab(args.work, args.first_tokens, args.cpu_s, args.base, args.ways)
     try:
         if args.budget:
             print(lab.budget())
@@ -102,8 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Adapters against full fine-tuning.")
-    parser.add_argument("--cpu-s", type=float, default=45, help="of each training, CPU-seconds")
+    parser.add_argument("--cpu-s", type=float, default=25, help="of each training, CPU-seconds")
     parser.add_argument("--first-tokens", default="700K", help="of pretraining")
+    parser.add_argument("--base", type=Path, help="a pretrained model to take instead")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--budget", action="store_true", help="show what it costs, then stop")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/lora.json")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/bench-lora")
@@ -113,8 +116,10 @@ def _arguments() -> argparse.ArgumentParser:
 class Lab:
     """The stages of the study below ``work``, each made when first asked for."""
 
-    def __init__(self, work: Path, first_tokens: str, cpu_s: float) -> None:
-        self.work, self.cpu_s = work, cpu_s
+    def __init__(
+        self, work: Path, first_tokens: str, cpu_s: float, given: Path | None, ways: Sequence[str]
+    ) -> None:
+        self.work, self.cpu_s, self.given, self.ways = work, cpu_s, given, ways
         self.first = parse(PretrainConfig, {**FIRST, "model": MODEL, "tokens": first_tokens})
 
     # --- data and base ---
@@ -136,6 +141,8 @@ class Lab:
 
     @functools.cached_property
     def tokenizer(self) -> Artifact:
+        if self.given is not None:
+            return tokenizer_of(self.base)
         pages = self.corpora["pages"]
         texts = sample_texts(pages, {"ko": 1.0}, 6_000_000)
         cfg = TokenizerConfig(vocab_size=VOCAB)
@@ -150,6 +157,8 @@ class Lab:
 
     @functools.cached_property
     def base(self) -> Artifact:
+        if self.given is not None:
+            return open_artifact(self.given, MODEL_KINDS)
         shards, out = self.shards["pages"], self.work / "base"
         return pretrain(self.first, shards, self.tokenizer, out, mix={"ko": 1.0}, seed=0)
 
@@ -177,7 +186,7 @@ class Lab:
         losses = [row["loss"] for row in read_metrics(made.path)]
         facts = {
             "way": way, "lr": lr, "steps": steps, "seed": seed, "cpu_s": clock[-1] - clock[0],
-            "step_s": statistics.median(prices), "last_loss": statistics.fmean(losses[-8:]),
+            "step_s": statistics.median(prices), "last_loss": statistics.fmean(losses[-6:]),
             "epochs": made.manifest.counts["epochs"],
             "file_bytes": sum(f.bytes for n, f in made.manifest.files.items()
                               if n.endswith(".safetensors")),
@@ -204,10 +213,12 @@ class Lab:
     def pilots(self) -> dict[str, list[dict[str, Any]]]:
         """Short trainings at every learning rate, the ways in turns so that all see one machine."""
         order = [(way, rate) for i in range(3) for way in RATES for rate in [RATES[way][i]]]
-        found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+        found: dict[str, list[dict[str, Any]]] = {way: [] for way in ("full", "lora")}
         for way, rate in order:
             name = f"pilot-{way}-{rate:g}"
             found[way].append(self.train(way, rate, PILOT_STEPS, PILOT_SEED, name))
+        if "int8" not in self.ways:
+            return found
         rate = self.best(found["lora"])
         found["int8"] = [self.train("int8", rate, PILOT_STEPS, PILOT_SEED, f"pilot-int8-{rate:g}")]
         return found
@@ -219,11 +230,11 @@ class Lab:
 
     def study(self) -> dict[str, Any]:
         """Everything the page says."""
-        prices = {w: statistics.median(p["step_s"] for p in self.pilots[w]) for w in WAYS}
-        rates = {way: self.best(self.pilots[way]) for way in WAYS}
-        runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+        prices = {w: statistics.median(p["step_s"] for p in of) for w, of in self.pilots.items()}
+        rates = {way: self.best(of) for way, of in self.pilots.items()}
+        runs: dict[str, list[dict[str, Any]]] = {way: [] for way in self.ways}
         for seed in SEEDS:
-            for way in WAYS:
+            for way in self.ways:
                 steps, name = max(1, int(self.cpu_s / prices[way])), f"{way}-{seed}"
                 facts = self.train(way, rates[way], steps, seed, name)
                 note = self.work / f"{name}-scores.json"
@@ -233,14 +244,15 @@ class Lab:
         return {
             "runs": runs,
             "pilots": self.pilots,
-            "before": self.scores("base", "base"),
+            "before": self.scores("", "base"),
             "against_full": {
                 way: {of: _difference(runs[way], runs["full"], of) for of in ("answers", "pages")}
-                for way in WAYS if way != "full"
+                for way in self.ways if way != "full"
             },
             "memory": {way: self.memory(way) for way in WAYS},
             "cpu_s": self.cpu_s,
-            "first_tokens": self.first.tokens,
+            "base": {"tokens": self.base.manifest.counts["tokens"],
+                     "parameters": self.base.manifest.counts["parameters"]},
             "held_out": {d: self.corpora["chats"].manifest.counts["domains"][d]["val"]["documents"]
                          for d in CHATS},
             "command": "python bench/lora.py",
@@ -272,10 +284,11 @@ class Lab:
 
     def budget(self) -> str:
         """CPU-minutes that are left."""
-        names = [f"{way}-{seed}.json" for way in WAYS for seed in SEEDS]
+        names = [f"{way}-{seed}.json" for way in self.ways for seed in SEEDS]
         trained = [name for name in names if not (self.work / name).is_file()]
-        first = 0.0 if (self.work / "base").is_dir() else 130 * (self.first.tokens or 0) / 700_000
-        pilots = 0.0 if (self.work / "pilot-lora-0.01.json").is_file() else 7 * PILOT_STEPS * 0.3
+        there = self.given or (self.work / "base").is_dir()
+        first = 0.0 if there else 130 * (self.first.tokens or 0) / 700_000
+        pilots = 0.0 if (self.work / "pilot-lora-0.01.json").is_file() else 7 * PILOT_STEPS * 0.4
         left = len(trained) * (self.cpu_s + 6) + first + pilots
         return f"{len(trained)} trainings left: about {left / 60:.0f} CPU-minutes of one thread"
 

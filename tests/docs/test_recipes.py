@@ -26,6 +26,7 @@ def test_the_recipe_is_accepted(path: Path) -> None:
     else:
         assert recipe.continual.model and recipe.continual.train.replay
     sources = [*recipe.data.sources, *(recipe.sft.data.sources if recipe.sft else [])]
+    sources += recipe.lora.data.sources if recipe.lora else []
     if path.stem != "from-folder":  # the licence of your own files is yours to state
         assert all(source.licence != "not stated" for source in sources)
 
@@ -83,6 +84,7 @@ def test_recipes_are_found() -> None:
         "t4-hybrid",
         "dapt-laws",
         "distill-small",
+        "lora-chat",
     }
 
 
