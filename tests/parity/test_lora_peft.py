@@ -48,6 +48,9 @@ CASES = {
     "nemotron_h": (("ME*-", HYBRID), {"targets": WITHOUT_OUT, "embedding_rows": (5, 2)}),
     "nemotron_h, one stack": (("ME*-", HYBRID), {"targets": ("*.experts.down_proj",)}),
     "nemotron_h, dora": (("M*-", HYBRID), {"targets": WITHOUT_OUT, "dora": True}),
+    "nemotron_h, all": (("ME*-", HYBRID), {}),
+    "nemotron_h, all, dora": (("M*-", HYBRID), {"dora": True}),
+    "mamba2, all": (("Mx2", {"d_model": 30}), {}),
     "mamba2": (("Mx2", {"d_model": 30}), {"targets": ("*.in_proj",)}),
 }
 
@@ -94,7 +97,6 @@ def test_peft_gives_the_same_logits(case, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "settings", "message"),
     [
-        (("M-", HYBRID), {}, "out_proj cannot be exported for peft: peft refuses out_proj of"),
         (("(*E)x1", {**QWEN3, "moe": SWIGLU}), {"dora": True}, "experts cannot .* no DoRA"),
     ],
 )

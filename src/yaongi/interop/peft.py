@@ -6,6 +6,7 @@ computes what we do. Stacked experts become ``target_parameters``.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,15 +20,19 @@ from torch import Tensor
 from yaongi.core.artifact import draft, open_artifact
 from yaongi.core.errors import CapabilityError
 from yaongi.core.files import write_json, write_with
+from yaongi.core.licences import copy_legal
 from yaongi.interop.hf import choose
 from yaongi.interop.hf_architecture import Architecture
 from yaongi.model.adapter_io import KIND, TENSORS, check_base, read_adapter
+from yaongi.model.io import WEIGHTS as MODEL
 from yaongi.model.io import load_config, read_tensors, verified
 from yaongi.model.lora import AdapterConfig
+from yaongi.model.lowrank import DoRA, LowRank
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FUSED = ("qwen3_moe",)
 """Architectures whose experts hold gate and up as one matrix once they are loaded."""
+SHORT = {"lora_a": "a", "lora_b": "b", "magnitude": "magnitude"}
 GATE, UP, DOWN, GATE_UP = "gate_proj", "up_proj", "down_proj", "gate_up_proj"
 
 _torch_files: Any = safetensors.torch  # its functions are only partly typed
@@ -50,7 +55,7 @@ def export_peft(model: Path, out: Path, *, base: Path | None = None) -> dict[str
     made = verified(base)
     lm = load_config(base)
     architecture, _ = choose(lm, None if made is None else made.manifest.config.get("architecture"))
-    written = Written(cfg, architecture)
+    written = Written(cfg, architecture, base)
     for target, parts in _by_target(read_tensors(model / TENSORS)).items():
         written.add(target, parts)
     written.add_experts()
@@ -65,6 +70,7 @@ def export_peft(model: Path, out: Path, *, base: Path | None = None) -> dict[str
             _torch_files.save_file(written.tensors, temporary, metadata={"format": "pt"})
 
         write_with(work.path / WEIGHTS, fill)
+        copy_legal(model, work.path)
         work.finish()
     if cfg.base == "int8":
         facts["base"] = "trained on 8-bit weights: with the float ones of an export, logits differ"
@@ -84,13 +90,16 @@ class Written:
     """The files as they grow.
 
     Attributes:
+        whole: modules written with the change in them, in place of the base's.
         banks: experts' module -> stack -> its parts; written when all are known.
     """
 
     cfg: AdapterConfig
     architecture: Architecture
+    base: Path
     tensors: dict[str, Tensor] = field(default_factory=lambda: {})
     modules: list[str] = field(default_factory=lambda: [])
+    whole: list[str] = field(default_factory=lambda: [])
     parameters: list[str] = field(default_factory=lambda: [])
     wider: list[str] = field(default_factory=lambda: [])
     tokens: dict[str, list[int]] = field(default_factory=lambda: {})
@@ -100,7 +109,7 @@ class Written:
     @property
     def count(self) -> int:
         """Matrices with a change."""
-        return len(self.modules) + len(self.parameters)
+        return len(self.modules) + len(self.parameters) + len(self.whole)
 
     def add(self, target: str, parts: Mapping[str, Tensor]) -> None:
         """One part of an adapter by our name. Raises CapabilityError where peft has no place."""
@@ -115,16 +124,28 @@ class Written:
     def _add_module(self, target: str, parts: Mapping[str, Tensor]) -> None:
         place = self._loaded_name(f"{target}.weight").removesuffix(".weight")
         if self.architecture.model_type in ("nemotron_h", "mamba2") and target.endswith("out_proj"):
-            raise _cannot(
-                target,
-                "peft refuses out_proj of Mamba models",
-                "leave '*.out_proj' out of adapter.targets",
-            )
+            self.whole.append(place)  # peft refuses to adapt it
+            self._store(f"{place}.weight", self._changed(target, parts))
+            return
         self.modules.append(place)
         names = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight",
                  "magnitude": "lora_magnitude_vector"}  # fmt: skip
         for part, tensor in parts.items():
             self._store(f"{place}.{names[part]}", tensor)
+
+    def _changed(self, target: str, parts: Mapping[str, Tensor]) -> Tensor:
+        """A matrix of the base with the change in it."""
+        weight = self.base_tensors[f"{target}.weight"]
+        kind = DoRA if self.cfg.dora else LowRank
+        change = kind(weight.shape, self.cfg.rank, self.cfg.scale)
+        change.load_state_dict({SHORT[name]: tensor for name, tensor in parts.items()})
+        with torch.no_grad():
+            return change.matrix(weight).to(weight.dtype)
+
+    @functools.cached_property
+    def base_tensors(self) -> dict[str, Tensor]:
+        """The weights of the base, read when they are needed."""
+        return read_tensors(self.base / MODEL)
 
     def add_experts(self) -> None:
         """The banks, whose wrappers peft puts around each other in the order of the parameters."""
@@ -185,6 +206,7 @@ class Written:
             "target_parameters": self.parameters or None,
             "rank_pattern": dict.fromkeys(self.wider, double),
             "alpha_pattern": dict.fromkeys(self.wider, wide_alpha),
+            "modules_to_save": self.whole or None,
             "trainable_token_indices": self.tokens or None,
             "base_model_name_or_path": None,
         }

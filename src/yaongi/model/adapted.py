@@ -144,14 +144,14 @@ class AdaptedExperts(Wrapper):
     base: ExpertWeights | Int8Experts
 
     def forward(self, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        y: Tensor | None = None
-        for adapter, rows in self.parts(x):
-            if rows is None:
-                return self._changed(adapter, kernel, x, chosen, weights)
-            y = self.base(kernel, x, chosen, weights) if y is None else y
+        parts = list(self.parts(x))
+        if parts and parts[0][1] is None:  # one for all rows
+            return self._changed(parts[0][0], kernel, x, chosen, weights)
+        y: Tensor = self.base(kernel, x, chosen, weights)
+        for adapter, rows in parts:
             own = self._changed(adapter, kernel, x[rows], chosen[rows], weights[rows])
-            y = y.index_copy(0, rows, own)
-        return self.base(kernel, x, chosen, weights) if y is None else y
+            y = y.index_copy(0, cast(Tensor, rows), own)
+        return y
 
     def _changed(
         self, adapter: nn.ModuleDict, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor

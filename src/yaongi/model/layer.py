@@ -335,7 +335,7 @@ class Embedding(nn.Embedding):
 
     def __init__(self, size: int, width: int) -> None:
         # made beforehand: nn.Embedding would draw numbers that init_weights then replaces
-        super().__init__(size, width, _weight=torch.empty(size, width))
+        super().__init__(size, width, _weight=torch.empty(size, width))  # pyright: ignore[reportUnknownMemberType]
 
     def matrix(self) -> Tensor:
         """The rows as they are looked up; wrappers give theirs."""

@@ -79,9 +79,12 @@ def add_adapters(model: LM, cfg: AdapterConfig, *, name: str = "default", seed: 
         name: how to choose it among several; not ``base``.
     Raises:
         ConfigError: a glob that matches nothing; dropout for experts; a name that is taken; ids
-            outside the vocabulary; an 8-bit base where the model has adapters on a float one.
+            outside the vocabulary; an 8-bit base where the model has adapters on a float one; a
+            merged adapter.
     """
     _check_name(model, name)
+    if any(wrapper.merged is not None for _, wrapper in wrappers(model)):
+        raise ConfigError("Unmerge the adapter in the weights before adding '{name}'.", name=name)
     matched = matching(model, cfg.targets)
     _check_experts(model, cfg, matched)
     if (cfg.base == "int8") != in_int8(model):
@@ -175,8 +178,8 @@ def adapter_parts(model: LM, name: str = "default") -> dict[str, LowRank | Train
         if name not in wrapper.adapters:
             continue
         part: Any = wrapper.adapters[name]
-        parts = {"": part} if not isinstance(part, nn.ModuleDict) else dict(part.items())
-        found |= {f"{path}.{k}".rstrip("."): p for k, p in parts.items()}
+        inner: Any = part.items() if isinstance(part, nn.ModuleDict) else [("", part)]
+        found |= {f"{path}.{k}".rstrip("."): p for k, p in inner}
     return found
 
 

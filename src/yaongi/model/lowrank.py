@@ -91,17 +91,22 @@ class DoRA(LowRank):
 
     @torch.no_grad()
     def begin(self, weight: Tensor) -> None:
-        self.magnitude.copy_(weight.float().norm(dim=-1))
+        self.magnitude.copy_(_length(weight.float()))
 
     def gain(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
-            norm = (weight.float() + self.delta()).norm(dim=-1)
+            norm = _length(weight.float() + self.delta())
             norm = torch.where(norm > 0, norm, 1.0)  # a row of zeros stays one
         return self.magnitude / norm
 
     def changed(self, y: Tensor, x: Tensor, weight: Callable[[], Tensor]) -> Tensor:
         gain = self.gain(weight())
         return self.add_to(y * gain.to(y.dtype), x, gain)
+
+
+def _length(matrix: Tensor) -> Tensor:
+    """The norm of each row, (..., out, in) -> (..., out)."""
+    return matrix.square().sum(-1).sqrt()
 
 
 class TrainedRows(Exact):

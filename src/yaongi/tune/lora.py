@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 
 from yaongi.core.artifact import Artifact, draft, existing
+from yaongi.core.licences import copy_legal
 from yaongi.core.seeds import Seed
 from yaongi.data.batches import PackedConversations
 from yaongi.data.origin import check_tokenizer
@@ -92,6 +93,7 @@ def lora(
             model, batches, next_token, cfg, work, steps=steps, probes=probes, on_step=on_step
         )
         save_adapter(model, adapter, base.path, work.path)
+        copy_legal(base.path, work.path)  # an adapter is made from its base
         return finish(
             work,
             counts={
@@ -131,4 +133,5 @@ def merge_adapter(adapter: Artifact, base: Artifact, out: str | Path) -> Artifac
         bake(model, load_adapters(model, base.path, [adapter.path])[0])
         save_model(model, work.path)
         save_tokenizer(base.path, work.path)
+        copy_legal(base.path, work.path)
         return work.finish()

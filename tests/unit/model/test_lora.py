@@ -261,6 +261,8 @@ def test_a_merged_model_computes_the_same_and_refuses_to_be_used_otherwise():
         logits(model)
     with pytest.raises(ConfigError, match="merged already"):
         merge(model)
+    with pytest.raises(ConfigError, match="before adding 'b'"):
+        adapted(model, "b")
     unmerge(model)
     with pytest.raises(ConfigError, match="No adapter is merged"):
         unmerge(model)

@@ -237,6 +237,10 @@ def test_the_commands(made, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     done = run("merge", "mine", "--out", "whole")
     assert done.exit_code == 0 and "yaongi chat whole" in done.output, done.output
+    done = run("export", "mine", "--to", "peft", "--base", base, "--out", "theirs")
+    assert isinstance(done.exception, ConfigError) and "No architecture" in str(done.exception)
+    done = run("export", base, "--to", "peft", "--out", "theirs")
+    assert isinstance(done.exception, ArtifactError) and "expected 'adapter'" in str(done.exception)
     done = run("chat", "whole")
     assert done.exit_code == 0 and "has not learnt" not in done.output
     other = tiny.base(tmp_path / "other", made["tokenizer"], tiny.lm(seed=5))
