@@ -76,7 +76,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "lora": {"adapter": ADAPTER},
     "int8": {"adapter": {**ADAPTER, "base": "int8"}},
 }
-RATES = {"full": (1e-3, 3e-3, 1e-2), "lora": (3e-3, 1e-2, 3e-2)}
+RATES = {"full": (3e-4, 1e-3, 3e-3), "lora": (1e-3, 3e-3, 1e-2)}
 PILOT_STEPS = 16
 PAGE_TOKENS = 20_000
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from yaongi.core.artifact import draft, open_artifact
 from yaongi.core.errors import CapabilityError
 from yaongi.core.files import write_json, write_with
+from yaongi.core.i18n import translate
 from yaongi.core.licences import copy_legal
 from yaongi.interop.hf import choose
 from yaongi.interop.hf_architecture import Architecture
@@ -45,7 +46,7 @@ def export_peft(model: Path, out: Path, *, base: Path | None = None) -> dict[str
         base: the model it belongs to, where that is no longer where it was.
     Returns: architecture, rank, and how many matrices.
     Raises:
-        CapabilityError: peft has no place for a part of it; the message names it.
+        CapabilityError: DoRA for experts, which peft does not have.
         ConfigError: transformers has no architecture for its base.
         ArtifactError: no adapter there, or one of another base.
     """
@@ -73,7 +74,9 @@ def export_peft(model: Path, out: Path, *, base: Path | None = None) -> dict[str
         copy_legal(model, work.path)
         work.finish()
     if cfg.base == "int8":
-        facts["base"] = "trained on 8-bit weights: with the float ones of an export, logits differ"
+        facts["base"] = translate(
+            "it was trained on 8-bit weights; with the float ones of an export logits differ a little"
+        )
     return facts
 
 
@@ -112,7 +115,7 @@ class Written:
         return len(self.modules) + len(self.parameters) + len(self.whole)
 
     def add(self, target: str, parts: Mapping[str, Tensor]) -> None:
-        """One part of an adapter by our name. Raises CapabilityError where peft has no place."""
+        """One part of an adapter by our name."""
         if "rows" in parts:
             self.rows = parts["rows"]
         elif parts["lora_a"].dim() == 3:
@@ -151,7 +154,11 @@ class Written:
         """The banks, whose wrappers peft puts around each other in the order of the parameters."""
         for bank, stacks in self.banks.items():
             if self.cfg.dora:
-                raise _cannot(bank, "peft has no DoRA for experts", "train with adapter.dora=false")
+                raise CapabilityError(
+                    "The adapter of {name} cannot be exported for peft, which has no DoRA for "
+                    "experts. Train with adapter.dora=false, or use yaongi merge and export that.",
+                    name=bank,
+                )
             merged = _fused(stacks) if self.architecture.model_type in FUSED else stacks
             names = [n for n in (GATE_UP, UP, GATE, DOWN) if n in merged]
             file_name = self._loaded_name(f"{bank}.{next(iter(stacks))}")
@@ -181,8 +188,7 @@ class Written:
     def _loaded_name(self, ours: str) -> str:
         """A tensor's name once it is loaded: NemotronH then calls ``backbone`` ``model``."""
         theirs = self.architecture.name(ours)
-        if theirs is None:
-            raise _cannot(ours, "its base has no place for it in transformers", "merge it")
+        assert theirs is not None, ours  # only biases of routers have no place
         if self.architecture.model_type == "nemotron_h" and theirs.startswith("backbone."):
             return f"model.{theirs.removeprefix('backbone.')}"
         return theirs
@@ -228,13 +234,3 @@ def _fused(stacks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Mapping[str,
             start = sum(widths[:i])
             b[:, i * n_out : (i + 1) * n_out, start : start + widths[i]] = half["lora_b"]
     return {GATE_UP: {"lora_a": a, "lora_b": b}, **found}
-
-
-def _cannot(name: str, reason: str, instead: str) -> CapabilityError:
-    return CapabilityError(
-        "The adapter of {name} cannot be exported for peft: {reason}. Use yaongi merge and export "
-        "the model, or {instead}.",
-        name=name,
-        reason=reason,
-        instead=instead,
-    )

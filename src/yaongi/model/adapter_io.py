@@ -17,6 +17,7 @@ from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, CheckpointError
 from yaongi.core.files import read_json, sha256_file, write_json, write_with
+from yaongi.core.i18n import translate
 from yaongi.model.io import WEIGHTS, read_tensors
 from yaongi.model.lm import LM
 from yaongi.model.lora import AdapterConfig, adapter_names, adapter_tensors, add_adapters
@@ -128,8 +129,8 @@ def _fill(model: LM, name: str, path: Path) -> None:
                 "{path}: the tensor {name} is {found}; the model expects {shape}.",
                 path=path,
                 name=key,
-                found=shapes[1] or "missing",
-                shape=shapes[0] or "none of that name",
+                found=shapes[1] or translate("missing"),
+                shape=shapes[0] or translate("none of that name"),
             )
     with torch.no_grad():
         for key, param in own.items():
