@@ -75,7 +75,8 @@ def export_peft(model: Path, out: Path, *, base: Path | None = None) -> dict[str
         work.finish()
     if cfg.base == "int8":
         facts["base"] = translate(
-            "it was trained on 8-bit weights; with the float ones of an export logits differ a little"
+            "it was trained on 8-bit weights; with the float ones of an export logits differ a "
+            "little"
         )
     return facts
 
