@@ -21,12 +21,14 @@ def test_the_recipe_is_accepted(path: Path) -> None:
     assert recipe.name == path.stem
     if recipe.distill is not None:
         assert recipe.distill.teacher or recipe.pretrain
+    if recipe.data is None:
+        assert recipe.model
     elif recipe.continual is None:
         assert recipe.pretraining.model.vocab_size >= recipe.tokenizer.vocab_size
     else:
         assert recipe.continual.model and recipe.continual.train.replay
-    sources = [*recipe.data.sources, *(recipe.sft.data.sources if recipe.sft else [])]
-    sources += recipe.lora.data.sources if recipe.lora else []
+    parts = [recipe.data, recipe.sft and recipe.sft.data, recipe.lora and recipe.lora.data]
+    sources = [source for data in parts if data for source in data.sources]
     if path.stem != "from-folder":  # the licence of your own files is yours to state
         assert all(source.licence != "not stated" for source in sources)
 

@@ -396,7 +396,9 @@ class Road:
         else the last conversations."""
         if self.recipe.data is not None:
             return [self.shards, self.corpus]
-        name = "distill" if self.recipe.distill else f"chat{self._tuning.stages()[-1][0]}"
+        chats = f"chat{self._tuning.stages()[-1][0]}" if self.recipe.sft else "distill"
+        name = "distill" if self.recipe.distill else chats
+        name = "lora" if self.recipe.lora else name
         return [open_artifact(self.folder(f"{name}-{kind}"), kind) for kind in _KINDS]
 
     @property

@@ -47,7 +47,8 @@ def command(
         "metrics": report.manifest.metrics,
     }
     text = for_terminal(report.path)
-    emit(result, f"{text}\n\n{next_command(road.model.path, chat=bool(road.recipe.sft))}", as_json)
+    chats = bool(road.recipe.sft or road.recipe.lora)
+    emit(result, f"{text}\n\n{next_command(road.model.path, chat=chats)}", as_json)
 
 
 def next_command(model: Path, *, chat: bool) -> str:

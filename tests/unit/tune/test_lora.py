@@ -206,18 +206,15 @@ def test_an_adapter_of_another_base_is_refused(made, trained, tmp_path):
     assert not (tmp_path / "merged").exists()
 
 
-def recipe(folder: Path, made) -> Path:
+def recipe(folder: Path) -> Path:
     """A recipe with a section lora over the conversations of ``tiny.road``."""
     chats = folder / "chats.jsonl"
     chats.write_text("".join(json.dumps({"messages": m}) + "\n" for m in CHATS), "utf-8")
     source = {"path": str(chats), "domain": "chat", "licence": "CC0"}
     train = config(steps=2, domains=["chat"]).as_json()
     settings = {
-        "data": {"sources": [source]},
-        "mix": {"chat": 1.0},
-        "tokenizer": {"vocab_size": 450},
-        "pretrain": {"model": load_model(made["base"].path).cfg.as_json(), "steps": 1},
         "lora": {"data": {"sources": [source], "val_fraction": 0.2}, "train": train},
+        "eval": {"tasks": [{"kind": "bpb", "max_tokens": 500, "seq_len": 64}]},
     }
     (folder / "chat.yaml").write_text(json.dumps(settings), "utf-8")
     return folder / "chat.yaml"
@@ -230,7 +227,7 @@ def run(*args: object):
 def test_the_commands(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     base = made["base"].path
-    done = run("lora", recipe(tmp_path, made), "--model", base, "--out", "mine", "--json")
+    done = run("lora", recipe(tmp_path), "--model", base, "--out", "mine", "--json")
     assert done.exit_code == 0, done.output
     assert open_artifact("mine", "adapter").manifest.parents[0].hash == made["base"].hash
     done = run("generate", base, "--adapter", "mine", "--prompt", "철수는", "--max-tokens", 3)
@@ -243,6 +240,11 @@ def test_the_commands(made, tmp_path, monkeypatch):
     assert isinstance(done.exception, ArtifactError) and "expected 'adapter'" in str(done.exception)
     done = run("chat", "whole")
     assert done.exit_code == 0 and "has not learnt" not in done.output
+    done = run("run", "chat.yaml", f"model={base}", "--json")
+    assert done.exit_code == 0, done.output
+    assert (
+        open_artifact("runs/chat/model/lora-merged").manifest.parents[0].hash == made["base"].hash
+    )
     other = tiny.base(tmp_path / "other", made["tokenizer"], tiny.lm(seed=5))
     done = run("merge", "mine", "--model", other.path, "--out", "no")
     assert isinstance(done.exception, ArtifactError) and "was trained on" in str(done.exception)
