@@ -6,9 +6,10 @@ stations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor
@@ -218,12 +219,13 @@ class Model:
 
     def _each(self, events: Iterator[Event], adapter: str) -> Iterator[Event]:
         """Every step with its adapter, so that streams of different ones can take turns."""
-        while True:
-            with using_adapters(self.lm, adapter):
-                event = next(events, None)
-            if event is None:
-                return
-            yield event
+        with closing(cast("Generator[Event]", events)):  # who leaves early ends the engine's work
+            while True:
+                with using_adapters(self.lm, adapter):
+                    event = next(events, None)
+                if event is None:
+                    return
+                yield event
 
     def _chosen(self, adapter: str | None) -> str:
         """The adapter named, else the one there is. Raises ConfigError where there are several."""
