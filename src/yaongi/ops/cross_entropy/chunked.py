@@ -58,17 +58,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if h.dtype == torch.float16:
                     g = p.mul_(k / z * FP16_GAIN).to(h.dtype)
                     torch.mm(g, w, out=grad_hidden[part])
-                    accumulate(grad_weight, g.mT, h / FP16_GAIN)
                     if grad_weight is not None:
-                        _accumulate(grad_weight, g.mT, h / FP16_GAIN)
+                        accumulate(grad_weight, g.mT, h / FP16_GAIN)
                     continue
                 # the gradient's 1/z and weight go to the narrow factors of both products
                 scale = (k / z).to(h.dtype)
                 g = p.to(h.dtype)
                 torch.mul(torch.mm(g, w), scale, out=grad_hidden[part])
-                accumulate(grad_weight, g.mT, h * scale)
                 if grad_weight is not None:
-                    _accumulate(grad_weight, g.mT, h * scale)
+                    accumulate(grad_weight, g.mT, h * scale)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return torch.stack(losses).sum() if losses else weights.new_zeros(())
 
