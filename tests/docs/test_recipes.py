@@ -21,7 +21,7 @@ def test_the_recipe_is_accepted(path: Path) -> None:
     assert recipe.name == path.stem
     if recipe.distill is not None:
         assert recipe.distill.teacher or recipe.pretrain
-    if recipe.data is None:
+    elif recipe.data is None:
         assert recipe.model
     elif recipe.continual is None:
         assert recipe.pretraining.model.vocab_size >= recipe.tokenizer.vocab_size
