@@ -6,21 +6,31 @@ stations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor
 
 from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
 from yaongi.core.config import parse
-from yaongi.core.errors import ArtifactError, CapabilityError, ShapeError, TokenizerError
+from yaongi.core.errors import (
+    ArtifactError,
+    CapabilityError,
+    ConfigError,
+    ShapeError,
+    TokenizerError,
+)
 from yaongi.core.i18n import translate as _
 from yaongi.infer.engine import Engine, Event, Request
 from yaongi.infer.rules import Generation
+from yaongi.model.adapted import BASE
+from yaongi.model.adapter_io import load_adapters
 from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
 from yaongi.model.lm import LM, LMConfig
+from yaongi.model.lora import using_adapters
 from yaongi.ops.backend import choose_device
 from yaongi.text.chat import Message, validate
 from yaongi.text.foreign import AnyTokenizer, open_tokenizer
@@ -31,6 +41,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def load(
     path: str | Path,
     *,
+    adapter: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
     dtype: Literal["auto", "fp32", "bf16"] = "auto",
     context_len: int | None = None,
@@ -41,6 +52,8 @@ def load(
     Every file of an artifact is compared with its recorded hash first.
 
     Args:
+        adapter: folders of adapters of this model (``yaongi lora``): one, or several to choose
+            from by the names of their folders.
         device: ``auto`` takes the first accelerator, else the CPU; or a torch device name.
         dtype: of the weights while running; ``auto`` is bf16 on CUDA and fp32 elsewhere.
         context_len: the longest sequence, prompt included; None takes the length the model was
@@ -48,7 +61,8 @@ def load(
         tables_on_host: leave the n-gram tables of a model with Engram in host memory; only the
             rows a text needs go to the device.
     Raises:
-        ArtifactError: not a model folder, or a damaged one; the message names the file.
+        ArtifactError: not a model folder, or a damaged one (the message names the file), or an
+            adapter of another model.
         CapabilityError: the device is not there.
     """
     path = Path(path)
@@ -61,7 +75,10 @@ def load(
         verify=True,
         tables_on_host=tables_on_host,
     )
-    return Model(lm, open_tokenizer(path), context_len=context_len or trained_len)
+    folders = [adapter] if isinstance(adapter, (str, Path)) else adapter
+    names = load_adapters(lm, path, [Path(folder) for folder in folders])
+    tokenizer, length = open_tokenizer(path), context_len or trained_len
+    return Model(lm, tokenizer, context_len=length, adapters=names)
 
 
 class Model:
@@ -72,15 +89,23 @@ class Model:
         tokenizer: None when the folder has none; then only ``logits`` works.
         config: the network's shape.
         context_len: the longest sequence ``generate`` and ``chat`` accept; None for no limit.
+        adapters: the names its methods take as ``adapter``, besides ``base`` for none. One that is
+            alone is used where none is named.
     """
 
     def __init__(
-        self, lm: LM, tokenizer: AnyTokenizer | None = None, *, context_len: int | None = None
+        self,
+        lm: LM,
+        tokenizer: AnyTokenizer | None = None,
+        *,
+        context_len: int | None = None,
+        adapters: Sequence[str] = (),
     ) -> None:
         self.lm = lm
         self.tokenizer = tokenizer
         self.context_len = context_len
-        self._engine: Engine | None = None
+        self.adapters = tuple(adapters)
+        self._engines: dict[str, Engine] = {}
 
     @property
     def engine(self) -> Engine:
@@ -88,11 +113,16 @@ class Model:
 
         Raises:
             TokenizerError: there is no tokenizer.
+            ConfigError: several adapters are loaded, each of which has its own.
         """
-        known = self._engine
+        return self._engine_of(self._chosen(None))
+
+    def _engine_of(self, adapter: str) -> Engine:
+        """One for each adapter: what is kept of a prompt is of the weights that read it."""
+        known = self._engines.get(adapter)
         if known is None or (known.model, known.context_len) != (self.lm, self.context_len):
             known = Engine(self.lm, self._tokenizer(), context_len=self.context_len)
-            self._engine = known
+            self._engines[adapter] = known
         return known
 
     @property
@@ -101,11 +131,20 @@ class Model:
         return self.lm.cfg
 
     @torch.no_grad()
-    def logits(self, ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
+    def logits(
+        self,
+        ids: Tensor | Sequence[Sequence[int]],
+        *,
+        adapter: str | Sequence[str] | None = None,
+    ) -> Tensor:
         """Next-token logits after every token: ids (B,T) -> (B,T,V) float32.
 
+        Args:
+            adapter: by name, for all rows or one for each.
         Raises:
-            ShapeError: ids is not (B,T), or an id is outside the vocabulary.
+            ShapeError: ids is not (B,T), an id is outside the vocabulary, or there are not as many
+                adapters as rows.
+            ConfigError: no adapter of that name, or several and none is named.
         """
         try:
             ids = torch.as_tensor(ids, dtype=torch.long, device=self.lm.device)
@@ -121,7 +160,9 @@ class Model:
                 high=int(ids.max()),
                 last=size - 1,
             )
-        return self.lm.logits(self.lm(ids).hidden).float()
+        rows = self._chosen(adapter) if adapter is None or isinstance(adapter, str) else adapter
+        with using_adapters(self.lm, rows):
+            return self.lm.logits(self.lm(ids).hidden).float()
 
     @overload
     def generate(self, text: str, *, stream: Literal[False] = False, **settings: Any) -> str: ...
@@ -132,8 +173,9 @@ class Model:
 
         Args:
             stream: return an iterator over pieces of the text as they come.
-            settings: of ``infer.rules.Generation``: max_tokens, stop, temperature, top_k,
-                top_p, min_p, repetition_penalty, seed. The defaults are greedy.
+            settings: ``adapter`` by name, and those of ``infer.rules.Generation``: max_tokens,
+                stop, temperature, top_k, top_p, min_p, repetition_penalty, seed. The defaults are
+                greedy.
         Raises:
             ConfigError: an unknown setting or a value out of range.
             DataError: the text fills the context.
@@ -169,8 +211,32 @@ class Model:
         return tokenizer.chat_ids(messages)
 
     def _events(self, prompt: list[int], settings: dict[str, Any]) -> Iterator[Event]:
+        adapter = self._chosen(settings.pop("adapter", None))
         rules = parse(Generation, settings)
-        return self.engine.stream(Request(prompt, rules, rules.seed))
+        with using_adapters(self.lm, adapter):  # an unknown name is told now, not at the first step
+            events = self._engine_of(adapter).stream(Request(prompt, rules, rules.seed))
+        return self._each(events, adapter)
+
+    def _each(self, events: Iterator[Event], adapter: str) -> Iterator[Event]:
+        """Every step with its adapter, so that streams of different ones can take turns."""
+        with closing(cast("Generator[Event]", events)):  # who leaves early ends the engine's work
+            while True:
+                with using_adapters(self.lm, adapter):
+                    event = next(events, None)
+                if event is None:
+                    return
+                yield event
+
+    def _chosen(self, adapter: str | None) -> str:
+        """The adapter named, else the one there is. Raises ConfigError where there are several."""
+        if adapter is not None:
+            return adapter
+        if len(self.adapters) > 1:
+            raise ConfigError(
+                "Several adapters are loaded; say which with adapter=NAME: {names}",
+                names=", ".join([*self.adapters, BASE]),
+            )
+        return self.adapters[0] if self.adapters else BASE
 
     def _tokenizer(self) -> AnyTokenizer:
         if self.tokenizer is None:

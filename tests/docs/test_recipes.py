@@ -27,8 +27,8 @@ def test_the_recipe_is_accepted(path: Path) -> None:
         assert recipe.pretraining.model.vocab_size >= recipe.tokenizer.vocab_size
     else:
         assert recipe.continual.model and recipe.continual.train.replay
-    corpora = [recipe.data, recipe.sft and recipe.sft.data, recipe.grpo and recipe.grpo.data]
-    sources = [source for corpus in corpora if corpus for source in corpus.sources]
+    tuned = [part and part.data for part in (recipe.sft, recipe.lora, recipe.grpo)]
+    sources = [source for data in (recipe.data, *tuned) if data for source in data.sources]
     if path.stem != "from-folder":  # the licence of your own files is yours to state
         assert all(source.licence != "not stated" for source in sources)
 
@@ -86,6 +86,7 @@ def test_recipes_are_found() -> None:
         "t4-hybrid",
         "dapt-laws",
         "distill-small",
+        "lora-chat",
     }
 
 

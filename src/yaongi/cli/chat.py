@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import yaongi
-from yaongi.cli.options import sampling_options
+from yaongi.cli.options import adapter_option, sampling_options
 from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.errors import InputError
 from yaongi.core.i18n import translate as _
@@ -129,11 +129,13 @@ def _read_line() -> str:
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--system", help=_("System prompt."))
+@adapter_option
 @sampling_options
-def command(model: Path, system: str | None, **sampling: Any) -> None:
+def command(model: Path, system: str | None, adapter: Path | None, **sampling: Any) -> None:
     """Run the loop."""
-    loaded = yaongi.load(model)
-    if (model / MANIFEST).is_file() and open_artifact(model).manifest.kind == "base":
+    loaded = yaongi.load(model, adapter=adapter or ())
+    told = (model / MANIFEST).is_file() and open_artifact(model).manifest.kind
+    if adapter is None and told == "base":
         click.echo(
             _("{path} continues texts; it has not learnt to converse. Fine-tune it "
               "(yaongi sft), or use yaongi generate.").format(path=model),

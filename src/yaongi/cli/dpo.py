@@ -39,8 +39,8 @@ def road_from(
     """The road of a recipe, of which a finished model may stand for the part before preferences."""
     road = Road(read_recipe(recipe, overrides), at={name: out} if out else None)
     if model is not None:
-        road.tuned = open_artifact(model, MODEL_KINDS)
-        road.tokenizer = tokenizer_of(road.tuned)
+        road.adapted = open_artifact(model, MODEL_KINDS)
+        road.tokenizer = tokenizer_of(road.adapted)
     return road
 
 

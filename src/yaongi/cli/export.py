@@ -14,9 +14,10 @@ from yaongi.interop.targets import TARGETS, export
 
 
 @click.command(
-    help=_("Write a model for other programs: transformers and vLLM (hf), llama.cpp (gguf)."),
+    help=_("Write a model for other programs: transformers and vLLM (hf), llama.cpp (gguf); or an "
+           "adapter (peft)."),
     epilog=_("Example: yaongi export runs/quickstart/5m/sft --to hf --out exported"),
-)
+)  # fmt: skip
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", "kind", required=True, help=_("The target: {names}.").format(
               names=", ".join(TARGETS)))  # fmt: skip
@@ -28,6 +29,8 @@ from yaongi.interop.targets import TARGETS, export
               help=_("gguf: the longest sequence, where the model does not say."))  # fmt: skip
 @click.option("--custom-code", is_flag=True, default=None,
               help=_("hf: with yaongi's own modeling file, for any model."))  # fmt: skip
+@click.option("--base", type=click.Path(path_type=Path),
+              help=_("peft: the adapter's model, if it is no longer where it was."))  # fmt: skip
 @json_option
 def command(model: Path, kind: str, out: Path, as_json: bool, **options: Any) -> None:
     """Export."""

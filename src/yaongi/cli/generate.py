@@ -9,7 +9,7 @@ import click
 
 import yaongi
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, sampling_options
+from yaongi.cli.options import adapter_option, json_option, sampling_options
 from yaongi.core.i18n import translate as _
 
 
@@ -19,11 +19,12 @@ from yaongi.core.i18n import translate as _
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, help=_("The text to continue."))
+@adapter_option
 @sampling_options
 @json_option
-def command(model: Path, prompt: str, as_json: bool, **sampling: Any) -> None:
+def command(model: Path, prompt: str, adapter: Path | None, as_json: bool, **sampling: Any) -> None:
     """Print the continuation, streaming unless JSON was asked for."""
-    loaded = yaongi.load(model)
+    loaded = yaongi.load(model, adapter=adapter or ())
     if as_json:
         text = loaded.generate(prompt, **sampling)
         emit({"prompt": prompt, "text": text}, text, as_json=True)

@@ -28,6 +28,8 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "continue": ("yaongi.cli.continue_:command", _("train a model further on other text")),
     "sft": ("yaongi.cli.stages:sft", _("teach a base model to chat")),
     "distill": ("yaongi.cli.stages:distill", _("train a student on what a teacher expects")),
+    "lora": ("yaongi.cli.lora:command", _("fine-tune with a small adapter")),
+    "merge": ("yaongi.cli.lora:merge", _("write an adapter into its model")),
     "dpo": ("yaongi.cli.dpo:command", _("teach a model which answers are preferred")),
     "reward": ("yaongi.cli.reward:command", _("train or measure a model that judges answers")),
     "grpo": ("yaongi.cli.grpo:command", _("let a model learn from rewards")),

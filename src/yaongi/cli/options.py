@@ -25,6 +25,12 @@ dry_run_option = click.option(
 )
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[a.b=c]...")
 
+adapter_option = click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    help=_("An adapter of this model, made by yaongi lora."),
+)
+
 
 def sampling_options(function: Command) -> Command:
     """How the next token is chosen."""

@@ -42,6 +42,7 @@ from yaongi.train.loop import Step
 from yaongi.train.pretrain import PretrainConfig, pretrain
 from yaongi.train.run import BUDGETS, Probes, TrainConfig
 from yaongi.tune.distill import check_models, distill
+from yaongi.tune.lora import LoRAConfig, lora, merge_adapter
 from yaongi.tune.sft import SFTConfig, sft
 
 _KINDS = ("shards", "corpus")
@@ -63,6 +64,13 @@ class Tuning(Config):
         """("", this one), ("-2", the next), ...: what their folders' names end in."""
         later = self.then.stages() if self.then else []
         return [("", self), *((f"-{i}", one) for i, (_end, one) in enumerate(later, 2))]
+
+
+class Adapting(Config):
+    """Fine-tuning with an adapter: the conversations it learns from, and how."""
+
+    data: CorpusConfig
+    train: LoRAConfig = LoRAConfig()
 
 
 class Recipe(Config):
@@ -95,6 +103,7 @@ class Recipe(Config):
     dpo: Preferring | None = None
     reward: Rewarding | None = None
     grpo: Reinforcing | None = None
+    lora: Adapting | None = None
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
@@ -298,29 +307,56 @@ class Road:
 
     @functools.cached_property
     def tuned(self) -> Artifact:
-        """The model that learns preferences: taught or fine-tuned, where the recipe says so."""
+        """The last model whose weights all learnt."""
         if self.recipe.distill is not None:
             return self.distill
         return self.base if self.recipe.sft is None else self.sft
+
+    @functools.cached_property
+    def lora(self) -> Artifact:
+        """An adapter of that model."""
+        if self.recipe.lora is None:
+            raise ConfigError("The recipe '{name}' has no section lora.", name=self.recipe.name)
+        cfg, base = self.recipe.lora.train, self.tuned
+        shards = self.conversations(self.recipe.lora.data, "lora")
+        with stage(_("adapter")) as report:
+            made = lora(
+                cfg,
+                base,
+                shards,
+                self.folder("lora"),
+                seed=self.recipe.seed,
+                probes=_probes(cfg, shards),
+                on_step=_watch(report),
+            )
+        tell_packing(made)
+        return made
+
+    @functools.cached_property
+    def adapted(self) -> Artifact:
+        """That model with the adapter written into it, where there is one."""
+        if self.recipe.lora is None:
+            return self.tuned
+        return merge_adapter(self.lora, self.tuned, self.folder("lora-merged"))
 
     @functools.cached_property
     def dpo(self) -> Artifact:
         """The model that prefers."""
         if self.recipe.dpo is None:
             raise ConfigError("The recipe '{name}' has no section dpo.", name=self.recipe.name)
-        return make_dpo(self.recipe.dpo, self.tuned, self._site)
+        return make_dpo(self.recipe.dpo, self.adapted, self._site)
 
     @functools.cached_property
     def reward(self) -> Artifact:
         """The reward model."""
         if self.recipe.reward is None:
             raise ConfigError("The recipe '{name}' has no section reward.", name=self.recipe.name)
-        return make_reward(self.recipe.reward, self.tuned, self._site)
+        return make_reward(self.recipe.reward, self.adapted, self._site)
 
     @functools.cached_property
     def preferring(self) -> Artifact:
         """The model that reinforcement starts from: it prefers, where the recipe says so."""
-        return self.tuned if self.recipe.dpo is None else self.dpo
+        return self.adapted if self.recipe.dpo is None else self.dpo
 
     @functools.cached_property
     def grpo(self) -> Artifact:
@@ -410,9 +446,11 @@ class Road:
         else the last conversations."""
         if self.recipe.data is not None:
             return [self.shards, self.corpus]
-        if self.recipe.distill is None and self.recipe.sft is None:
+        parts = {"lora": self.recipe.lora, "distill": self.recipe.distill, "sft": self.recipe.sft}
+        last = next((name for name, part in parts.items() if part is not None), None)
+        if last is None:
             return []
-        name = "distill" if self.recipe.distill else f"chat{self._tuning.stages()[-1][0]}"
+        name = f"chat{self._tuning.stages()[-1][0]}" if last == "sft" else last
         return [open_artifact(self.folder(f"{name}-{kind}"), kind) for kind in _KINDS]
 
     @property

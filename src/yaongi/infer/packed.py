@@ -15,11 +15,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from yaongi.model.adapted import Wrapper
 from yaongi.model.attention import AttentionLayer
 from yaongi.model.feedforward import FeedForward
 from yaongi.model.layer import Linear
 from yaongi.model.lm import LM
-from yaongi.model.moe import ExpertWeights, Router
+from yaongi.model.moe import ExpertWeights, Router, run_experts
 from yaongi.ops.linear import can_pack, pack, packed_product
 from yaongi.ops.moe import Experts
 from yaongi.ops.moe.packed import experts_packed
@@ -64,6 +65,11 @@ class PackedExperts(nn.Module):
         self.down_proj = [pack(w) for w in bank.down_proj]
         self.gate_proj = None if bank.gate_proj is None else [pack(w) for w in bank.gate_proj]
 
+    def forward(self, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """As ``ExpertWeights``."""
+        found: Any = {"up_proj": self.up_proj, "down_proj": self.down_proj}
+        return run_experts(kernel, x, chosen, weights, found | {"gate_proj": self.gate_proj})
+
 
 _twins: weakref.WeakKeyDictionary[LM, tuple[Version, LM]] = weakref.WeakKeyDictionary()
 
@@ -90,7 +96,7 @@ def weights_version(model: nn.Module) -> Version:
 def _make(model: LM) -> LM:
     found = cast(LM, _copied(model))
     if can_pack(model.head_weight):
-        if found.lm_head is None:
+        if found.lm_head is None and not isinstance(model.embeddings, Wrapper):
             found.lm_head = cast(Any, Packed(model.head_weight))
         found.kernels = dataclasses.replace(
             model.kernels,
@@ -114,8 +120,16 @@ def _experts(plain: Experts) -> Experts:
     return run
 
 
-def _copied(module: nn.Module) -> nn.Module:
-    """Modules are new, their tensors shared."""
+def _copied(module: nn.Module, *, packing: bool = True) -> nn.Module:
+    """Modules are new, their tensors shared. Nothing is packed under an adapter, which may be
+    chosen anew at each step and asks for the matrix itself."""
+    if isinstance(module, Wrapper):
+        packing = False
+    if not packing:
+        found = copy.copy(module)
+        found.training = False
+        found._modules = {n: m and _copied(m, packing=False) for n, m in module._modules.items()}
+        return found
     if type(module) is Linear and can_pack(module.weight):
         return Packed(module.weight, module.bias)
     if type(module) is ExpertWeights and can_pack(module.up_proj):

@@ -19,6 +19,7 @@ Export = Callable[..., dict[str, Any]]
 TARGETS = {
     "hf": "yaongi.interop.hf:export_hf",
     "gguf": "yaongi.interop.gguf:export_gguf",
+    "peft": "yaongi.interop.peft:export_peft",
 }
 """Kind -> ``module:function``, imported on first use; a plug-in is named the same way."""
 

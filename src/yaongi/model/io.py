@@ -23,7 +23,7 @@ from yaongi.model.lm import LM, LMConfig
 
 _torch_files: Any = safetensors.torch  # its functions are only partly typed
 _safe_open: Any = safe_open
-MODEL_KINDS = ("base", "sft", "dpo", "grpo")
+MODEL_KINDS = ("base", "sft", "merged", "dpo", "grpo")
 """The kinds of artifact that are a model folder."""
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 

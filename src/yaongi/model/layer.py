@@ -318,12 +318,32 @@ class Linear(nn.Module):
         """Parameter -> its stacked projections, for optimizers that treat matrices apart."""
         return {"weight": self.rows} if self.rows else {}
 
+    def matrix(self) -> Tensor:
+        """The weight (out,in) as it multiplies; wrappers give theirs."""
+        return self.weight
+
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if self.training and self.training_product is not None:
             y = self.training_product(x, self.weight)
             return y if bias is None else y + bias
         return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class Embedding(nn.Embedding):
+    """Rows (V,D) by token id, which also unembed where no other matrix does."""
+
+    def __init__(self, size: int, width: int) -> None:
+        # made beforehand: nn.Embedding would draw numbers that init_weights then replaces
+        super().__init__(size, width, _weight=torch.empty(size, width))  # pyright: ignore[reportUnknownMemberType]
+
+    def matrix(self) -> Tensor:
+        """The rows as they are looked up; wrappers give theirs."""
+        return self.weight
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., V) in x's dtype."""
+        return F.linear(x, self.weight.to(x.dtype))
 
 
 class RMSNorm(nn.Module):

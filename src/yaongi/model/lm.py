@@ -14,7 +14,6 @@ from typing import Annotated, Any, cast
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils import checkpoint as checkpointing
 
 from yaongi.core.config import Config
@@ -25,6 +24,7 @@ from yaongi.model.feedforward import MLPConfig
 from yaongi.model.layer import (
     LAYER_KINDS,
     Context,
+    Embedding,
     InitStreams,
     Layer,
     LayerAux,
@@ -215,8 +215,7 @@ class LM(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.kernel_choices = dict(kernels or {})
-        table = torch.empty(cfg.vocab_size, cfg.d_model)
-        self.embeddings = nn.Embedding(cfg.vocab_size, cfg.d_model, _weight=table)
+        self.embeddings = Embedding(cfg.vocab_size, cfg.d_model)
         engrams = _engrams(cfg)
         self.layers = nn.ModuleList(
             Block(
@@ -240,10 +239,10 @@ class LM(nn.Module):
         return self.embeddings.weight.device
 
     @property
-    def head_weight(self) -> nn.Parameter:
+    def head_weight(self) -> Tensor:
         """The unembedding (V,D); the embedding itself when tied."""
         holder = self.embeddings if self.lm_head is None else self.lm_head
-        return cast(nn.Parameter, holder.weight)
+        return holder.matrix()
 
     @property
     def used_head(self) -> Tensor:
@@ -314,7 +313,7 @@ class LM(nn.Module):
         checkpoint: bool | Container[int],
         dtype: torch.dtype,
     ) -> Output:
-        x = F.embedding(ids, self.embeddings.weight).to(dtype)
+        x = self.embeddings(ids).to(dtype)
         losses: list[Tensor] = []
         aux = Aux(torch.zeros((), device=ids.device))
         for i, block in enumerate(self.layers):
@@ -389,9 +388,7 @@ class LM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B,T,D) -> (B,T,V) in hidden's dtype."""
-        if self.lm_head is not None:
-            return self.lm_head(hidden)
-        return F.linear(hidden, self.head_weight.to(hidden.dtype))
+        return self.embeddings.unembed(hidden) if self.lm_head is None else self.lm_head(hidden)
 
     def init_state(
         self,

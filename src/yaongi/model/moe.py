@@ -6,6 +6,7 @@ Nano, arXiv:2512.20848), or a softmax router (Qwen3-MoE); a small balance loss p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,7 @@ from yaongi.model.layer import (
     Workload,
 )
 from yaongi.ops.activation import steady
+from yaongi.ops.moe import Experts
 
 
 class MoEConfig(LayerConfig):
@@ -93,7 +95,8 @@ class MoELayer(Layer):
         super().__init__()
         self.cfg = cfg
         self.gate = Router(cfg, d_model)
-        self.experts = ExpertWeights(cfg, d_model)
+        gated = cfg.activation == "swiglu"
+        self.experts = ExpertWeights(cfg.n_experts, d_model, cfg.d_ff, gated=gated)
         self.shared_experts = (
             FeedForward(d_model, cfg.d_shared, cfg.activation) if cfg.d_shared else None
         )
@@ -103,15 +106,7 @@ class MoELayer(Layer):
     ) -> tuple[Tensor, Any, LayerAux | None]:
         scores = self.gate(x)
         chosen, weights = self.gate.choose(scores)
-        bank = self.experts
-        y = ctx.kernels.experts(
-            x.flatten(0, 1),
-            chosen.flatten(0, 1),
-            weights.flatten(0, 1),
-            bank.up_proj,
-            bank.down_proj,
-            bank.gate_proj,
-        ).view_as(x)
+        y = self.experts(ctx.kernels.experts, x, chosen, weights)
         if self.shared_experts is not None:
             y = y + self.shared_experts.mix(x)
         return y, state, self._aux(scores, chosen, ctx.doc_ids)
@@ -200,9 +195,27 @@ class Router(Exact):
 class ExpertWeights(nn.Module):
     """The experts' matrices, stacked: up (E,F,D), down (E,D,F), and for SwiGLU gate (E,F,D)."""
 
-    def __init__(self, cfg: MoEConfig, d_model: int) -> None:
+    def __init__(self, n_experts: int, d_model: int, d_ff: int, *, gated: bool) -> None:
         super().__init__()
-        wide, narrow = (cfg.n_experts, cfg.d_ff, d_model), (cfg.n_experts, d_model, cfg.d_ff)
+        wide, narrow = (n_experts, d_ff, d_model), (n_experts, d_model, d_ff)
         self.up_proj = nn.Parameter(torch.empty(wide))
         self.down_proj = nn.Parameter(torch.empty(narrow))
-        self.gate_proj = nn.Parameter(torch.empty(wide)) if cfg.activation == "swiglu" else None
+        self.gate_proj = nn.Parameter(torch.empty(wide)) if gated else None
+
+    def matrices(self) -> dict[str, Tensor]:
+        """The matrices as they multiply, by name."""
+        return dict(self.named_parameters())
+
+    def forward(self, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """x (B,T,D) through the experts chosen, (B,T,k) with their weights -> (B,T,D)."""
+        return run_experts(kernel, x, chosen, weights, self.matrices())
+
+
+def run_experts(
+    kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor, matrices: Mapping[str, Tensor]
+) -> Tensor:
+    """The kernel over tokens in rows, with the matrices of a bank by name."""
+    up, down, gate = (matrices.get(name) for name in ("up_proj", "down_proj", "gate_proj"))
+    assert up is not None and down is not None
+    tokens = x.flatten(0, 1), chosen.flatten(0, 1), weights.flatten(0, 1)
+    return kernel(*tokens, up, down, gate).view_as(x)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
 from pydantic import AfterValidator, Field
@@ -119,7 +119,7 @@ class Freezing:
         found: dict[nn.Parameter, slice] = {}
         ends = {
             "embeddings": ("new-in", self.model.embeddings.weight),
-            "head": ("new-out", self.model.head_weight),
+            "head": ("new-out", cast(nn.Parameter, self.model.head_weight)),
         }
         for whole, (new, param) in ends.items():
             if whole in wanted:

@@ -32,6 +32,7 @@ from yaongi.core.trackers import TrackerChoice
 from yaongi.core.units import Count, Seconds
 from yaongi.model.count import count
 from yaongi.model.lm import LM
+from yaongi.model.lora import learnt_state, load_learnt
 from yaongi.ops.backend import choose_device
 from yaongi.train import checkpoint as ckpt
 from yaongi.train.fp8 import use_fp8
@@ -212,7 +213,8 @@ def run_training(
     """Train ``model`` in place to the end of its budget, from the newest checkpoint if any.
 
     Args:
-        model: with its starting weights; moved to the run's device.
+        model: with its starting weights; moved to the run's device. One with adapters trains and
+            saves those only.
         work: the draft, opened with ``resumable=True``; call ``recover`` on it first.
         steps: the budget, where it comes from the data (epochs) instead of ``cfg``.
         watch: told of every evaluation, and of one before the first step.
@@ -347,7 +349,7 @@ class _Run:
     def _steps_in(self, budget_s: float) -> int:
         """Steps, with their evaluations, that fit: timed on real steps, which are then undone."""
         self._build()
-        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        before = {k: v.clone() for k, v in learnt_state(self.model).items()}
         times: list[float] = []  # of a step, mean over its cycle
         seconds = 0.0
         for step in self._train(0, 1 << 20):
@@ -361,7 +363,7 @@ class _Run:
                 break
             if time.monotonic() - self.began >= PROBED_SHARE * budget_s:
                 break
-        self.model.load_state_dict(before)
+        load_learnt(self.model, before)
         step_s = statistics.median(times[WARM_STEPS:] or times[-1:])
         probe_start = time.monotonic()
         self.evaluate()
@@ -484,7 +486,7 @@ class _Run:
         """Write a checkpoint of the finished steps; ``metric`` is their evaluation, if any."""
         sync(self.work.path / METRICS)  # the log must not fall behind the checkpoint
         tensors, state = ckpt.training_state(self.model, self.optimizer, self.scaler)
-        weights = ckpt.to_cpu(self.model.state_dict())
+        weights = ckpt.to_cpu(learnt_state(self.model))
         state |= {"metric": metric, "progress": asdict(self.progress)}
         state["watch"] = self.watch.state() if self.watch else None
         ckpt.save(self.root, self.progress.step, weights, tensors, state, keep=self.cfg.keep)
@@ -492,7 +494,7 @@ class _Run:
 
     def _load(self, found: ckpt.Checkpoint) -> None:
         weights, tensors, state = found.read()
-        self.model.load_state_dict(weights)
+        load_learnt(self.model, weights)
         ckpt.restore(self.model, self.optimizer, self.scaler, tensors, state)
         if self.watch is not None:
             self.watch.load(state["watch"])

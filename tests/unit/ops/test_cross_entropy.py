@@ -39,6 +39,20 @@ def test_equals_plain_loss_and_gradients(small_chunks):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_frozen_head_changes_no_gradient_of_the_rest(small_chunks, dtype):
+    found = []
+    for frozen in (False, True):
+        hidden, weight, targets, weights = problem()
+        narrow = hidden.detach().to(dtype).requires_grad_()
+        weight.requires_grad_(not frozen)
+        loss, _ = linear_cross_entropy(narrow, weight, targets, weights)
+        loss.backward()
+        assert (weight.grad is None) == frozen
+        found.append((loss.detach(), narrow.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
 def test_every_token_counts_one_without_weights():
     hidden, weight, targets, _ = problem()
     loss, total = linear_cross_entropy(hidden, weight, targets)

@@ -33,7 +33,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         w = weight.to(hidden.dtype)
         need = hidden.requires_grad or weight.requires_grad
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        # a frozen head, as under adapters, is spared a third of the products
+        learns = weight.requires_grad
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else None
         losses: list[Tensor] = []
         size = chunk_tokens(hidden.device.type, len(hidden), len(weight))
         logits = torch.empty(size, len(w), dtype=hidden.dtype, device=hidden.device)
@@ -56,25 +58,28 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if h.dtype == torch.float16:
                     g = p.mul_(k / z * FP16_GAIN).to(h.dtype)
                     torch.mm(g, w, out=grad_hidden[part])
-                    accumulate(grad_weight, g.mT, h / FP16_GAIN)
+                    if grad_weight is not None:
+                        accumulate(grad_weight, g.mT, h / FP16_GAIN)
                     continue
                 # the gradient's 1/z and weight go to the narrow factors of both products
                 scale = (k / z).to(h.dtype)
                 g = p.to(h.dtype)
                 torch.mul(torch.mm(g, w), scale, out=grad_hidden[part])
-                accumulate(grad_weight, g.mT, h * scale)
+                if grad_weight is not None:
+                    accumulate(grad_weight, g.mT, h * scale)
         ctx.save_for_backward(grad_hidden, grad_weight)
-        return torch.stack(losses).sum() if losses else grad_weight.new_zeros(())
+        return torch.stack(losses).sum() if losses else weights.new_zeros(())
 
     @staticmethod
     @no_autocast
     def backward(ctx: Any, *grads: Any) -> Any:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale: Tensor = grads[0]
+        grad_weight = None if grad_weight is None else grad_weight * scale
         if grad_hidden.dtype == torch.float16:
             wide = grad_hidden.float() * (scale / FP16_GAIN)
-            return wide.to(grad_hidden.dtype), grad_weight * scale, None, None
-        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight * scale, None, None
+            return wide.to(grad_hidden.dtype), grad_weight, None, None
+        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight, None, None
 
 
 def chunk_tokens(device_type: str, tokens: int, vocab_size: int) -> int:
