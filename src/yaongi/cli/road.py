@@ -18,6 +18,7 @@ import yaongi
 from yaongi.cli.console import Report, stage
 from yaongi.cli.conversations import tell_corpus, tell_packing
 from yaongi.cli.distilling import Asking, Distilling, Taught, answered
+from yaongi.cli.exporting import Exporting, exported
 from yaongi.cli.preference import Preferring, Rewarding, Site, make_dpo, make_reward
 from yaongi.cli.reinforce import Reinforcing, reinforce
 from yaongi.cli.start import Continuing, Start, tokenizer_of
@@ -105,6 +106,7 @@ class Recipe(Config):
     grpo: Reinforcing | None = None
     lora: Adapting | None = None
     eval: EvalConfig = EvalConfig()
+    export: tuple[Exporting, ...] = ()
 
     @model_validator(mode="after")
     def _one_training(self) -> Recipe:
@@ -374,6 +376,14 @@ class Road:
                 on_progress=report,
                 on_step=_watch(report),
             )
+
+    @property
+    def exports(self) -> list[Artifact]:
+        """The last model as other programs read it."""
+        return [
+            exported(cfg, self.model, self.folder(f"export-{cfg.to.rpartition(':')[2]}"))
+            for cfg in self.recipe.export
+        ]
 
     @property
     def _site(self) -> Site:

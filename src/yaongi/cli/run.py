@@ -34,7 +34,7 @@ from yaongi.evals.report import for_terminal
 def command(
     recipe: Path, overrides: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Make everything up to the report, then print it."""
+    """Make everything up to the report and the exports, then print it."""
     checked = read_recipe(recipe, overrides)
     if dry_run:
         emit_dry_run(checked, as_json)
@@ -42,13 +42,15 @@ def command(
     road = Road(checked, out)
     made = [road.reward] if checked.reward is not None else []
     report = road.report
+    exports = road.exports
     result = {
         "model": str(road.model.path),
         "report": str(report.path),
         "metrics": report.manifest.metrics,
         **{artifact.manifest.kind: str(artifact.path) for artifact in made},
+        "exports": [str(artifact.path) for artifact in exports],
     }
-    text = for_terminal(report.path)
+    text = "\n\n".join([for_terminal(report.path), *result["exports"]])
     chats = road.model.manifest.kind != "base"
     emit(result, f"{text}\n\n{next_command(road.model.path, chat=chats)}", as_json)
 
