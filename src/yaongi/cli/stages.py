@@ -132,9 +132,7 @@ def _files_road(paths: tuple[Path, ...], vocab_size: int, out: Path) -> Road:
     settings = {
         "name": "tokenizer",
         "data": {"sources": sources},
-        "mix": {"text": 1.0},
         "tokenizer": {"vocab_size": vocab_size},
-        "pretrain": {"model": {"preset": "5m", "vocab_size": vocab_size}},
     }
     at = {"tokenizer": out, "corpus": out.with_name(f"{out.name}-corpus")}
     return Road(make_recipe(settings), at=at)

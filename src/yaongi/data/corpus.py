@@ -46,7 +46,7 @@ from yaongi.data.sources import Reading, Source, SourceChoice
 from yaongi.data.splitting import SPLITS, broken_rows, count_all, reasons, write_splits
 
 __all__ = ["SPLITS", "CorpusConfig", "Progress", "build_corpus", "domains_of", "read_corpus",
-           "sample_texts"]  # fmt: skip
+           "sample_texts", "sizes"]  # fmt: skip
 
 Progress = Callable[[float | None, str], None]
 """Called with the share done (None: not known) and what is being done."""
@@ -277,6 +277,12 @@ def domains_of(corpus: Artifact, split: str) -> list[str]:
     """The domains with documents in ``split``, sorted."""
     counts = corpus.manifest.counts["domains"]
     return sorted(d for d in counts if counts[d][split]["documents"])
+
+
+def sizes(corpus: Artifact, split: str = "train") -> dict[str, float]:
+    """Bytes of text in ``split`` by domain, of those that have any: a mix as the corpus is."""
+    counts = corpus.manifest.counts["domains"]
+    return {name: counts[name][split]["bytes"] for name in domains_of(corpus, split)}
 
 
 def sample_texts(
