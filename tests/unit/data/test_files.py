@@ -15,6 +15,7 @@ from yaongi.core.config import parse
 from yaongi.core.errors import ConfigError, DataError
 from yaongi.data.sources import Reading, Rejected, Source, formats
 from yaongi.data.sources.files import FilesSource
+from yaongi.data.wording import said
 
 TEXTS = ["가각 힣", "ㅋㅋㅋ 漢字 🙂", "def f():\n    return 1", 'quote " and, comma']
 
@@ -69,12 +70,26 @@ def test_frames_of_zstd_are_read_one_after_another(tmp_path):
 def test_a_folder_is_read_in_order_and_below(tmp_path):
     for name, text in (("b.jsonl", "둘"), ("a/z.jsonl", "하나"), (".hidden/c.jsonl", "숨김")):
         write(tmp_path / "in" / name, [text])
-    (tmp_path / "in" / "README.md").write_text("이것은 설명", "utf-8")
+    (tmp_path / "in" / "map.png").write_bytes(b"PNG")
     warnings = []
     source = FilesSource(path="in")
     reading = Reading(root=tmp_path, warn=warnings.append)
     assert [d.text for d in source.read(reading)] == ["하나", "둘"]
-    assert "README.md" in warnings[0]
+    assert [said(w) for w in warnings] == [
+        "in: 1 files of another kind were not read, e.g. map.png"
+    ]
+
+
+def test_texts_beside_tables_are_read_too_and_have_no_columns(tmp_path):
+    row = {"본문": "표의 글"}
+    for name in ("a.txt", "b.md", "c.jsonl"):
+        (tmp_path / name).write_text(json.dumps(row) if "json" in name else name, "utf-8")
+    warnings = []
+    source = FilesSource(path=".", fields={"text": "본문"})
+    reading = Reading(root=tmp_path, warn=warnings.append)
+    assert [d.text for d in source.read(reading)] == ["a.txt", "b.md", "표의 글"]
+    assert "2 text files beside tables are documents, too, e.g. a.txt" in said(warnings[0])
+    assert read(tmp_path, "*.jsonl", fields={"text": "본문"}) == (["표의 글"], [])
 
 
 def test_a_tree_of_texts_gives_a_document_per_file(tmp_path):
@@ -181,6 +196,14 @@ def test_a_table_without_text_lists_its_columns(tmp_path):
     ):
         read(tmp_path, "a.parquet")
     assert read(tmp_path, "a.parquet", fields={"text": "본문"}) == (["가"] * 3, [])
+
+
+def test_the_column_that_has_the_text_is_suggested_never_a_key(tmp_path):
+    rows = [{"id": f"sts-{i}", "sentence1": "고양이가 잔다", "score": i} for i in range(3)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "sts.jsonl").write_text(lines, "utf-8")
+    with pytest.raises(DataError, match=r"fields: {text: sentence1}"):
+        read(tmp_path, "sts.jsonl")
 
 
 def test_units_together_are_the_whole(tmp_path):

@@ -129,6 +129,11 @@ def reader_of(path: Path) -> ReadRows | None:
     return {**_READERS, ".parquet": read_parquet}.get(path.suffix.lower())
 
 
+def is_text(path: Path) -> bool:
+    """Whether ``path`` is a text as a whole, and no table of rows."""
+    return reader_of(path) is read_text
+
+
 def read_jsonl(opened: Opened) -> Iterator[Parsed]:
     """One JSON object per line; blank lines are no rows."""
     for number, line in _lines(opened):
@@ -246,7 +251,6 @@ _READERS: dict[str, ReadRows] = {
     ".txt": read_text,
     ".md": read_text,
 }
-TEXT_SUFFIXES = (".txt", ".md")
 KNOWN = ".jsonl, .csv, .tsv, .txt and .md (each also with .gz or .zst) and .parquet"
 
 
