@@ -163,11 +163,14 @@ def test_a_recipe_of_data_makes_a_corpus_and_a_tokenizer_but_no_model(
     assert "needs data" in refused(capsys, "data", "build", "recipe.yaml", "data=null")
 
 
-def test_a_tokenizer_of_files_needs_no_recipe(place: Path) -> None:
+def test_a_tokenizer_of_files_needs_no_recipe(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["tokenizer", "train", "--data", "texts", "--vocab-size", "330", "--out", "made/tok"]
     assert run(words) == 0
     assert Tokenizer.load(place / "made/tok").vocab_size == 330
     assert (place / "made/tok-corpus/manifest.json").is_file()
+    assert "made from: made/tok-corpus" in capsys.readouterr().out
 
 
 def test_korean_messages(

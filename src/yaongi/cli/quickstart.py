@@ -14,7 +14,7 @@ import click
 
 import yaongi
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option
+from yaongi.cli.options import json_option, seed_option
 from yaongi.cli.road import Recipe, Road, make_recipe
 from yaongi.cli.run import next_command
 from yaongi.core.i18n import translate as _
@@ -84,7 +84,7 @@ def recipe(minutes: float, seed: int = 0) -> Recipe:
               help=_("Time for all the work, on two CPU cores."))  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/quickstart"),
               show_default=True, help=_("Where everything goes."))  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
+@seed_option
 @json_option
 def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
     """Run the road, then show what came of it."""

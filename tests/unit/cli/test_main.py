@@ -32,6 +32,19 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     assert f"yaongi {verb}" in capsys.readouterr().out.split("Example")[1]
 
 
+@pytest.mark.parametrize(
+    ("group", "commands"),
+    [("data", ["build", "report", "examples", "quality"]), ("tokenizer", ["train", "extend"])],
+)
+def test_a_group_lists_its_commands_with_their_whole_help(
+    group: str, commands: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([group, "-h"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {command} " in text for command in commands)
+    assert "..." not in text.partition("Commands")[2] and "…" not in text
+
+
 def test_a_misspelt_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["quikstart"]) == 2
     assert "Did you mean 'quickstart'?" in capsys.readouterr().err
