@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 
 from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_bytes
-from yaongi.data.wording import Notice, reason_name, said, step_name
+from yaongi.data.wording import Notice, counted, said, step_name
 
 _REASONS = 3  # of each step; all of them are in the manifest
 _WARNINGS = 5
@@ -61,5 +61,5 @@ def _said(step: Mapping[str, Any]) -> str:
 
 
 def _few(tally: Mapping[str, int]) -> str:
-    shown = [f"{n:,} {reason_name(reason)}" for reason, n in list(tally.items())[:_REASONS]]
+    shown = [counted(n, reason) for reason, n in list(tally.items())[:_REASONS]]
     return ", ".join([*shown, *(["…"] if len(tally) > _REASONS else [])])

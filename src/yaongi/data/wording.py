@@ -32,8 +32,13 @@ def said(warning: Notice | str) -> str:
 
 def tally(reasons: Mapping[str, int]) -> str:
     """``3 not JSON, 1 too short``."""
-    told = (f"{n:,} {reason_name(reason)}" for reason, n in sorted(reasons.items()))
-    return ", ".join(told) or translate("no rows")
+    told = ", ".join(counted(n, reason) for reason, n in sorted(reasons.items()))
+    return told or translate("no rows")
+
+
+def counted(n: int, reason: str) -> str:
+    """``3 not JSON``."""
+    return translate("{n:,} {reason}", n=n, reason=reason_name(reason))
 
 
 def step_name(step: str) -> str:
@@ -150,7 +155,7 @@ def _about() -> dict[str, str]:
         r"(\S+) is missing": translate("{} is missing"),
         r"(\S+) is empty": translate("{} is empty"),
         r"(\S+) is not a list": translate("{} is not a list"),
-        r"(\S+) is not text": translate("{} is not text"),
+        r"(\S+) is not a string": translate("{} is not a string"),
         r"(\S+) is not a number from 0 up": translate("{} is not a number from 0 up"),
         r"(\S+) does not end with an answer": translate("{} does not end with an answer"),
         r"(\S+) has thinking or tool calls": translate("{} has thinking or tool calls"),

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import zstandard
 
 from yaongi.core.errors import DataError
+from yaongi.core.units import human_bytes
 from yaongi.data.recognise import BrokenRow, Parsed
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -71,10 +72,10 @@ class _Capped(io.RawIOBase):
         self.left -= n
         if self.left < 0:
             raise DataError(
-                "{path} unpacks to more than {limit} bytes, over {times} times its size. "
+                "{path} unpacks to more than {limit}, over {times} times its size. "
                 "If that is right, unpack it first and give the unpacked file.",
                 path=self.path,
-                limit=self.limit,
+                limit=human_bytes(self.limit),
                 times=MAX_EXPANSION,
             )
         return n
