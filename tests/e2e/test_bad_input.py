@@ -71,7 +71,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("tokenizer.mix={ko: .nan}", "tokenizer.mix.ko"),
         ("tokenizer.mix={ko: -1}", "tokenizer.mix.ko"),
         ("tokenizer.mix={ko: 0}", "asks for nothing"),
-        ("tokenizer.mix={}", "tokenizer.mix"),
+        ("tokenizer.mix={}", "tokenizer.mix: must not be empty"),
         ("pretrain.steps=-1", "pretrain.steps"),
         ("pretrain.steps=lots", "lots"),
     ],

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import tracemalloc
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -241,8 +242,29 @@ def test_a_file_cut_short_is_noticed(tmp_path, name):
     path = write(tmp_path / name, [f"{i} " + "가나다라" * 50 for i in range(3000)])
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    _, rejected = read(tmp_path, name)
+    texts, rejected = read(tmp_path, name)
     assert [r.reason for r in rejected] == ["damaged file"]
+    assert rejected[0].line == len(texts) + 1
+    assert texts or name.endswith(".parquet")  # whose contents stand at its end
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
+def test_what_a_small_cut_file_still_holds_is_used(tmp_path, name):
+    rows = [f"{i} {sha256(str(i).encode()).hexdigest()}" for i in range(200)]  # hard to pack
+    path = write(tmp_path / name, rows)
+    path.write_bytes(path.read_bytes()[:-400])
+    texts, rejected = read(tmp_path, name)
+    kept = 50 if name.endswith("gz") else 0  # zstd packs so little as one block
+    assert len(texts) >= kept and texts == rows[: len(texts)]
+    assert [(r.line, r.reason) for r in rejected] == [(len(texts) + 1, "damaged file")]
+
+
+def test_a_row_in_another_encoding_is_shown_as_it_was_written(tmp_path):
+    (tmp_path / "a.csv").write_bytes(f"text,n\n{'완성형 글자' * 900},1\n".encode("cp949"))
+    (tmp_path / "b.txt").write_bytes("유니코드".encode("utf-16"))
+    (row,) = [r.row for r in read(tmp_path, "*.csv")[1]]
+    assert len(row) > 2000 and ("완성형 글자" * 900).startswith(row)
+    assert [r.row for r in read(tmp_path, "b.txt")[1]] == ["유니코드"]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.csv.zst", "a.txt.gz"])
