@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
@@ -24,8 +25,10 @@ def check_added(data: bytes, backend: Backend, where: str | Path) -> None:
     """
     ids = backend.get_vocab(with_added_tokens=False)
     tokens = {token_id: token for token, token_id in ids.items()}
-    for added in json.loads(data).get("added_tokens") or []:
-        token, token_id = added["content"], added["id"]
+    spec: dict[str, Any] = json.loads(data)
+    stated: list[dict[str, Any]] = spec.get("added_tokens") or []
+    for added in stated:
+        token, token_id = str(added["content"]), int(added["id"])
         if ids.setdefault(token, token_id) != token_id:
             raise TokenizerError(
                 "{path} has the token {token} under two ids, {first} and {second}, so nobody can "
