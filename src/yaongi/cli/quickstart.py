@@ -7,6 +7,7 @@ the other stages leave.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from yaongi.core.i18n import translate as _
 from yaongi.evals.report import for_terminal
 
 PRETRAIN_SHARE, SFT_SHARE = 0.70, 0.12  # of the time; the rest is text, shards and evaluation
+README_TOKENS = 3_900 * 7 * 60
+"""What pretraining read in the run whose results the README shows: tokens/s, for seven minutes."""
 BYTES_PER_MINUTE = {  # of text: more than training reads in that time, so little is seen twice
     "story": 500_000,
     "math": 600_000,
@@ -99,5 +102,19 @@ def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
         "report": json.loads((report.path / "report.json").read_text(encoding="utf-8")),
         "answers": answers,
     }
-    text = [for_terminal(report.path), shown, next_command(road.sft.path, chat=True)]
-    emit(result, "\n\n".join(text), as_json)
+    read = advice(road.base.manifest.counts["tokens"], minutes)
+    text = [for_terminal(report.path), shown, read, next_command(road.sft.path, chat=True)]
+    emit(result, "\n\n".join(filter(None, text)), as_json)
+
+
+def advice(tokens: int, minutes: float) -> str:
+    """How many minutes this machine needs for what the README shows; "" where it came near."""
+    if 2 * tokens > README_TOKENS:
+        return ""
+    return _(
+        "The model has read {tokens:,} tokens; the results in the README took {wanted:,}. This "
+        "machine reads as many with about --minutes {minutes:.0f} and another --out.",
+        tokens=tokens,
+        wanted=README_TOKENS,
+        minutes=math.ceil(minutes * README_TOKENS / max(1, tokens)),
+    )

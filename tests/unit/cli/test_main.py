@@ -10,6 +10,7 @@ import pytest
 from yaongi.cli.chat import Chat, talk
 from yaongi.cli.console import TimeLeft
 from yaongi.cli.main import VERBS, run
+from yaongi.cli.quickstart import advice
 
 
 def test_help_does_not_wait_for_torch() -> None:
@@ -43,6 +44,14 @@ def test_a_group_lists_its_commands_with_their_whole_help(
     text = capsys.readouterr().out
     assert all(f"\n  {command} " in text for command in commands)
     assert "..." not in text.partition("Commands")[2] and "…" not in text
+
+
+def test_a_slow_machine_is_told_how_long_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = 509 * 7 * 60  # tokens/s, for the share of ten minutes that pretraining has
+    assert "--minutes 77 " in advice(slow, 10.0)
+    assert advice(3_000 * 7 * 60, 10.0) == ""
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    assert "--minutes 77" in advice(slow, 10.0) and "토큰" in advice(slow, 10.0)
 
 
 def test_a_misspelt_verb(capsys: pytest.CaptureFixture[str]) -> None:
