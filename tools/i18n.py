@@ -27,7 +27,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # constant, so that only texts change 
 METHODS = [("**.py", "python"), ("**.jinja", "jinja2")]
 OPTIONS = {"**.jinja": {"silent": "false"}}  # else a template with an error has no messages
 # ``error`` is a class handed in as a parameter
-FUNCTIONS = ("translate", "_", "import_extra", "error", "refuse")
+FUNCTIONS = ("translate", "_", "notice", "import_extra", "error", "refuse")
 
 
 def error_names(cls: type[YaongiError] = YaongiError) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from yaongi.cli.quickstart import recipe as quickstart
 from yaongi.cli.road import read_recipe
 from yaongi.core.config import parse
+from yaongi.data.filters import DEFAULT_CHAIN, FILTERS
 from yaongi.model.count import count
 from yaongi.train.dryrun import dry_run
 from yaongi.train.plan import PlanConfig, plan_run
@@ -96,3 +97,19 @@ def test_the_quickstart_divides_its_time(minutes: float) -> None:
     assert made.sft is not None
     spent = (made.pretraining.minutes or 0) + (made.sft.train.minutes or 0)
     assert 0.6 * minutes < spent < 0.9 * minutes
+
+
+def test_the_examples_of_the_page_on_data_are_recipes(tmp_path: Path) -> None:
+    """As they stand there, without a model; the steps named in its table are all there are."""
+    page = (RECIPES[0].parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "page.yaml").write_text(example, encoding="utf-8")
+    recipe = read_recipe(tmp_path / "page.yaml")
+    assert recipe.data is not None and [one.kind for one in recipe.data.filters] == [*DEFAULT_CHAIN]
+    table = page.partition("## The steps")[2].partition("`filters: default` is")[0]
+    assert [kind for kind in FILTERS.builtin if f"\n| `{kind}` |" not in table] == []
+
+
+def test_the_readme_cleans_web_text_from_the_command_line() -> None:
+    recipe = read_recipe(RECIPES[0].with_name("from-folder.yaml"), ["data.filters=default"])
+    assert recipe.data is not None and len(recipe.data.filters) == len(DEFAULT_CHAIN)

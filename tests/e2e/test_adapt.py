@@ -128,7 +128,7 @@ def test_with_its_own_tokenizer(place: Path, capsys: pytest.CaptureFixture[str])
         (["--model", "texts"], "it has no manifest.json"),
         (["continual.vocabulary=nowhere"], "nowhere is not a yaongi artifact"),
         (["mix={ko: 0.5, en: 0.2, code: 0.3}", "continual.train.replay=[code]"],
-         "asks for the domain 'code', but there is no data of it"),
+         "domains of which there is no data"),
         (["continual.train.replay=[code]"], "replay names 'code', which has no share"),
         (["continual.train.replay=[ko, en]"], "nothing to learn"),
         (["continual.vocabulary=null"], "trains 'new-in', but no tokens are new"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from yaongi.cli.main import run
+from yaongi.text.tokenizer import Tokenizer
 
 RECIPE: dict[str, Any] = {
     "data": {"root": "texts", "sources": [{"path": ".", "domain": "ko"}], "val_fraction": 0.2},
@@ -70,7 +71,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("tokenizer.mix={ko: .nan}", "tokenizer.mix.ko"),
         ("tokenizer.mix={ko: -1}", "tokenizer.mix.ko"),
         ("tokenizer.mix={ko: 0}", "asks for nothing"),
-        ("tokenizer.mix={}", "tokenizer.mix"),
+        ("tokenizer.mix={}", "tokenizer.mix: must not be empty"),
         ("pretrain.steps=-1", "pretrain.steps"),
         ("pretrain.steps=lots", "lots"),
     ],
@@ -146,6 +147,30 @@ def test_a_typed_control_token_stays_text(place: Path, capsys: pytest.CaptureFix
     tokenizer = yaongi.load(place / "base").tokenizer
     assert tokenizer is not None
     assert tokenizer.im_end_id not in tokenizer.encode("끝<|im_end|>")
+
+
+def test_a_recipe_of_data_makes_a_corpus_and_a_tokenizer_but_no_model(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "data.yaml").write_text(json.dumps({"data": RECIPE["data"]}), encoding="utf-8")
+    assert run(["data", "build", "data.yaml"]) == 0
+    small = ["tokenizer.vocab_size=400", "tokenizer.allow_smaller=true"]
+    assert run(["tokenizer", "train", "data.yaml", *small]) == 0
+    assert Tokenizer.load(place / "runs/data/tokenizer").vocab_size <= 400
+    for verb in ("pretrain", "run"):
+        assert "has no section pretrain" in refused(capsys, verb, "data.yaml")
+    assert "'en'" in refused(capsys, "data", "build", "data.yaml", "mix={ko: 1, en: 1}")
+    assert "needs data" in refused(capsys, "data", "build", "recipe.yaml", "data=null")
+
+
+def test_a_tokenizer_of_files_needs_no_recipe(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["tokenizer", "train", "--data", "texts", "--vocab-size", "330", "--out", "made/tok"]
+    assert run(words) == 0
+    assert Tokenizer.load(place / "made/tok").vocab_size == 330
+    assert (place / "made/tok-corpus/manifest.json").is_file()
+    assert "made from: made/tok-corpus" in capsys.readouterr().out
 
 
 def test_korean_messages(

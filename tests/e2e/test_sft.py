@@ -141,7 +141,7 @@ def test_an_imported_model_is_tuned(place: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["sft", "one.yaml"], "No model to tune: give --model DIR, or model in the recipe."),
-        (["run", "one.yaml", "pretrain={model: 5m, steps: 1}"], "or none of these and a model to"),
+        (["run", "one.yaml", "pretrain={model: 5m, steps: 1}"], "a recipe that makes a model"),
         (["run", "one.yaml", "model=nowhere"], "nowhere is not a yaongi artifact"),
         (["pretrain", "one.yaml"], "No model to tune"),
         (["data", "build", "one.yaml"], "has no section data"),

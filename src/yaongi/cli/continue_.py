@@ -12,6 +12,7 @@ from yaongi.cli.console import emit
 from yaongi.cli.options import (
     json_option,
     licence_lines,
+    origin_lines,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -64,7 +65,7 @@ def _changes(made: Artifact) -> list[str]:
     """A line per domain: bits per byte before and after, and the share of the tokens."""
     metrics: dict[str, Any] = made.manifest.metrics
     mix: dict[str, dict[str, float]] = made.manifest.counts["mix"]
-    lines = [f"{made.manifest.kind}: {made.path}"]
+    lines = [f"{made.manifest.kind}: {made.path}", *origin_lines(made)]
     for name in sorted(n for n in metrics if n.startswith("before/val_bpb/")):
         domain = name.rpartition("/")[2]
         lines.append(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yaongi.cli.console import emit, stage
-from yaongi.cli.options import json_option
+from yaongi.cli.options import json_option, seed_option
 from yaongi.core.config import parse
 from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
@@ -24,7 +25,7 @@ from yaongi.data.train_quality import QualityConfig, train_quality
 @click.option("--good", multiple=True, required=True, help=_("Texts to prefer; repeatable."))
 @click.option("--bad", multiple=True, required=True, help=_("Texts to avoid; repeatable."))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=_("The model."))
-@click.option("--seed", type=int, default=0, show_default=True)
+@seed_option
 @json_option
 def command(
     good: tuple[str, ...], bad: tuple[str, ...], out: Path, seed: int, as_json: bool
@@ -34,7 +35,16 @@ def command(
     with stage(_("quality model")) as report:
         made = train_quality(cfg, out, Seed(seed), on_progress=report)
     metrics = made.manifest.metrics
-    emit({"path": str(made.path), "metrics": metrics}, _table(metrics), as_json)
+    text = f"{_table(metrics)}\n{_next(made.path)}"
+    emit({"path": str(made.path), "metrics": metrics}, text, as_json)
+
+
+def _next(model: Path) -> str:
+    """How a recipe takes the model."""
+    where = json.dumps(str(model.resolve()), ensure_ascii=False)
+    setting = f"filters: [default, {{kind: quality, model: {where}, min: 0.3}}]"
+    meaning = _("(drops what scores less than min; without min it only notes the score)")
+    return _("Use it in a recipe: {setting}", setting=f"{setting} {meaning}")
 
 
 def _table(metrics: dict[str, Any]) -> str:
@@ -42,8 +52,8 @@ def _table(metrics: dict[str, Any]) -> str:
     worst, best = metrics["accuracy_95"]
     lines = [
         f"AUC {metrics['auc']:.3f} ({low:.3f}–{high:.3f}), "
-        f"accuracy {metrics['accuracy']:.3f} ({worst:.3f}–{best:.3f}), "
-        f"calibration error {metrics['calibration_error']:.3f}"
+        f"{_('accuracy')} {metrics['accuracy']:.3f} ({worst:.3f}–{best:.3f}), "
+        f"{_('calibration error')} {metrics['calibration_error']:.3f}"
     ]
     for name, source in metrics["by_source"].items():
         label = _("good") if source["good"] else _("bad")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from yaongi.cli.console import emit, stage
-from yaongi.cli.options import json_option
+from yaongi.cli.options import json_option, seed_option
 from yaongi.cli.road import load_whole
 from yaongi.core.artifact import MANIFEST, Ancestor, Artifact, open_artifact
 from yaongi.core.config import parse
@@ -27,7 +27,7 @@ from yaongi.model.io import MODEL_KINDS
 @click.option("--input", "inputs", multiple=True, type=click.Path(path_type=Path),
               help=_("Artifact a task needs; default: what the model was made from."))  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help=_("The report."))
-@click.option("--seed", type=int, default=0, show_default=True)
+@seed_option
 @json_option
 def command(
     model: Path, tasks: str, inputs: tuple[Path, ...], out: Path, seed: int, as_json: bool

@@ -5,29 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+
 from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_bytes
+from yaongi.data.wording import Notice, counted, said, step_name
 
 _REASONS = 3  # of each step; all of them are in the manifest
 _WARNINGS = 5
 
 
 def funnel(counts: Mapping[str, Any]) -> list[str]:
-    """One line for the first and last step and for each that did something; then warnings."""
+    """One line for the first and last step and for each that did something, one for the others;
+    then warnings."""
     steps: Sequence[Mapping[str, Any]] = counts.get("steps", [])
     told = [s for i, s in enumerate(steps) if i in (0, len(steps) - 1) or _did(s)]
+    idle = [step_name(s["step"]) for s in steps if s not in told]
     table = [(_("step"), _("documents"), _("text"), "")] if told else []
-    table += [(s["step"], f"{s['documents']:,}", human_bytes(s["bytes"]), _said(s)) for s in told]
-    widths = [max((len(row[i]) for row in table), default=0) for i in range(3)]
+    for s in told:
+        name, size = step_name(s["step"]), human_bytes(s["bytes"])
+        table.append((name, f"{s['documents']:,}", size, _said(s)))
+    widths = [max((cell_len(row[i]) for row in table), default=0) for i in range(3)]
     lines = [
-        f"  {name:<{widths[0]}}  {documents:>{widths[1]}}  {size:>{widths[2]}}  {said}".rstrip()
-        for name, documents, size, said in table
+        f"  {set_cell_size(name, widths[0])}  {_right(documents, widths[1])}  "
+        f"{_right(size, widths[2])}  {what}".rstrip()
+        for name, documents, size, what in table
     ]
-    warnings: Sequence[str] = counts.get("warnings", [])
-    lines += [f"! {warning}" for warning in warnings[:_WARNINGS]]
+    if idle:
+        lines.append("  " + _("nothing dropped or changed: {steps}", steps=", ".join(idle)))
+    warnings: Sequence[Notice | str] = counts.get("warnings", [])
+    lines += [f"! {said(warning)}" for warning in warnings[:_WARNINGS]]
     if len(warnings) > _WARNINGS:
         lines.append(_("! and {n} more in manifest.json").format(n=len(warnings) - _WARNINGS))
     return lines
+
+
+def _right(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text
 
 
 def _did(step: Mapping[str, Any]) -> bool:
@@ -47,5 +61,5 @@ def _said(step: Mapping[str, Any]) -> str:
 
 
 def _few(tally: Mapping[str, int]) -> str:
-    shown = [f"{n:,} {reason}" for reason, n in list(tally.items())[:_REASONS]]
+    shown = [counted(n, reason) for reason, n in list(tally.items())[:_REASONS]]
     return ", ".join([*shown, *(["…"] if len(tally) > _REASONS else [])])

@@ -22,8 +22,14 @@ from yaongi.core.i18n import translate_library
 VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "quickstart": ("yaongi.cli.quickstart:command", _("the whole road on the embedded corpus")),
     "run": ("yaongi.cli.run:command", _("the whole road of a recipe; resumes where it stopped")),
-    "data": ("yaongi.cli.stages:data", _("build a corpus")),
-    "tokenizer": ("yaongi.cli.stages:tokenizer", _("train or compare tokenizers")),
+    "data": (
+        "yaongi.cli.stages:data",
+        _("build, examine and report on a corpus"),
+    ),
+    "tokenizer": (
+        "yaongi.cli.stages:tokenizer",
+        _("train, extend or compare tokenizers"),
+    ),
     "pretrain": ("yaongi.cli.stages:pretrain", _("train a base model")),
     "continue": ("yaongi.cli.continue_:command", _("train a model further on other text")),
     "sft": ("yaongi.cli.stages:sft", _("teach a base model to chat")),

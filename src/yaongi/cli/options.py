@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import translate as _
 from yaongi.core.licences import terms
 
@@ -16,6 +17,9 @@ Command = Callable[..., Any]
 json_option = click.option("--json", "as_json", is_flag=True, help=_("Print the result as JSON."))
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), help=_("Where the result goes.")
+)
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help=_("Where random choices begin.")
 )
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
 dry_run_option = click.option(
@@ -53,6 +57,12 @@ def sampling_options(function: Command) -> Command:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def origin_lines(artifact: Artifact) -> list[str]:
+    """Where what a result was made from lies: not all of it is beside the result."""
+    folders = [node.path for node in artifact.manifest.parents if node.kind != "source"]
+    return [_("made from: {folders}", folders=", ".join(folders))] if folders else []
 
 
 def licence_lines(licences: Sequence[str]) -> list[str]:

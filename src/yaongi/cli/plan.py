@@ -103,7 +103,7 @@ def _model_rows(plan: Plan) -> list[tuple[str, str]]:
         precision=plan.precision,
         optimizer=plan.asked.choice.optimizer.kind,
     )
-    return [(_("parameters"), sizes), (_("step"), step)]
+    return [(_("parameters"), sizes), (_("one step"), step)]
 
 
 def _memory_rows(plan: Plan) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ the other stages leave.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import click
 
 import yaongi
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option
+from yaongi.cli.options import json_option, seed_option
 from yaongi.cli.road import Recipe, Road, make_recipe
 from yaongi.cli.run import next_command
 from yaongi.core.i18n import translate as _
 from yaongi.evals.report import for_terminal
 
 PRETRAIN_SHARE, SFT_SHARE = 0.70, 0.12  # of the time; the rest is text, shards and evaluation
+README_TOKENS = 3_900 * 7 * 60
+"""What pretraining read in the run whose results the README shows: tokens/s, for seven minutes."""
 BYTES_PER_MINUTE = {  # of text: more than training reads in that time, so little is seen twice
     "story": 500_000,
     "math": 600_000,
@@ -84,7 +87,7 @@ def recipe(minutes: float, seed: int = 0) -> Recipe:
               help=_("Time for all the work, on two CPU cores."))  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/quickstart"),
               show_default=True, help=_("Where everything goes."))  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
+@seed_option
 @json_option
 def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
     """Run the road, then show what came of it."""
@@ -99,5 +102,19 @@ def command(minutes: float, out: Path, seed: int, as_json: bool) -> None:
         "report": json.loads((report.path / "report.json").read_text(encoding="utf-8")),
         "answers": answers,
     }
-    text = [for_terminal(report.path), shown, next_command(road.sft.path, chat=True)]
-    emit(result, "\n\n".join(text), as_json)
+    read = advice(road.base.manifest.counts["tokens"], minutes)
+    text = [for_terminal(report.path), shown, read, next_command(road.sft.path, chat=True)]
+    emit(result, "\n\n".join(filter(None, text)), as_json)
+
+
+def advice(tokens: int, minutes: float) -> str:
+    """How many minutes this machine needs for what the README shows; "" where it came near."""
+    if 2 * tokens > README_TOKENS:
+        return ""
+    return _(
+        "The model has read {tokens:,} tokens; the results in the README took {wanted:,}. This "
+        "machine reads as many with about --minutes {minutes:.0f} and another --out.",
+        tokens=tokens,
+        wanted=README_TOKENS,
+        minutes=math.ceil(minutes * README_TOKENS / max(1, tokens)),
+    )

@@ -27,7 +27,7 @@ from yaongi.core.config import Config, load_recipe, parse
 from yaongi.core.errors import ConfigError, TokenizerError
 from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
-from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts
+from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts, sizes
 from yaongi.data.mix import DEFAULT_MIX, check_mix
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.run import EvalConfig, bpb_probes, evaluate
@@ -78,14 +78,16 @@ class Recipe(Config):
     """A whole road: what to read, which model to make, how to judge it.
 
     A model is made from nothing (``pretrain``) or from another one (``continual``), which then
-    brings its tokenizer along. A recipe without ``data`` makes none; it tunes ``model``. A student
-    (``distill``) learns from the model made so far, or from another with its tokenizer.
+    brings its tokenizer along. A recipe without ``data`` makes none; it tunes ``model``. One of
+    ``data`` alone makes a corpus and a tokenizer. A student (``distill``) learns from the model
+    made so far, or from another with its tokenizer.
 
     Attributes:
         name: the folder below ``runs/`` unless ``--out`` says otherwise.
         model: folder of the model to tune, where the recipe makes none.
         model_name: the folder of what belongs to one model; the preset's name by default.
-        mix: share of each domain in the tokens of pretraining, the first or the continual one.
+        mix: share of each domain in the tokens of pretraining, the first or the continual one;
+            a tokenizer by itself learns from the corpus as it is unless a mix is stated.
     """
 
     name: str
@@ -111,16 +113,13 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _one_training(self) -> Recipe:
         makes = self.pretrain is not None or self.continual is not None
-        if self.distill and self.distill.teacher and self.data and not makes and not self.model:
-            return self  # the student is what it makes
-        if makes == (self.data is None) or (makes and self.model is not None):
+        if makes and self.data is None:
+            raise ConfigError("a recipe that makes a model (pretrain, continual) needs data")
+        if self.data is not None and self.model is not None:
             raise ConfigError(
-                "a recipe has data and one of pretrain and continual, or none of these and a "
-                "model to tune (model: DIR, or --model DIR)"
+                "a recipe has data, or a model to tune (model: DIR, or --model DIR), but not both"
             )
-        if not makes:
-            return self
-        if (self.pretrain is None) == (self.continual is None):
+        if self.pretrain is not None and self.continual is not None:
             raise ConfigError(
                 "a recipe has one of the sections pretrain (a model from nothing) and continual "
                 "(from another model)"
@@ -141,6 +140,12 @@ class Recipe(Config):
                 need=need,
             )
         return self
+
+    @property
+    def mixes(self) -> list[dict[str, float]]:
+        """What the corpus has to have: the mix stated, or meant by default for a model."""
+        meant = self.pretrain or self.continual or self.distill or "mix" in self.model_fields_set
+        return [mix for mix in (self.mix if meant else None, self.tokenizer.mix) if mix is not None]
 
     @property
     def pretraining(self) -> PretrainConfig:
@@ -195,9 +200,8 @@ class Road:
             raise ConfigError("The recipe '{name}' has no section data.", name=self.recipe.name)
         with stage(_("corpus")) as report:
             made = build_corpus(data, self.folder("corpus"), self.seed, on_progress=report)
-        for mix in (self.recipe.mix, self.recipe.tokenizer.mix):
-            if mix is not None:
-                check_mix(mix, made.manifest.counts["domains"], where=made.path)
+        for mix in self.recipe.mixes:
+            check_mix(mix, made.manifest.counts["domains"], where=made.path)
         return made
 
     @functools.cached_property
@@ -211,7 +215,8 @@ class Road:
             return self.start.tokenizer
         cfg, corpus = self.recipe.tokenizer, self.corpus
         with stage(_("tokenizer")) as report:
-            texts = sample_texts(corpus, cfg.mix or self.recipe.mix, cfg.sample_bytes)
+            shares = [sizes(corpus), *self.recipe.mixes][-1]
+            texts = sample_texts(corpus, shares, cfg.sample_bytes)
             return train_tokenizer(
                 cfg, texts, self.folder("tokenizer"), parents=[corpus], on_progress=report
             )

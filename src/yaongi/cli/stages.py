@@ -16,6 +16,7 @@ from yaongi.cli.options import (
     dry_run_option,
     json_option,
     licence_lines,
+    origin_lines,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -36,10 +37,24 @@ def _summary(artifact: Artifact, as_json: bool) -> None:
     size = human_bytes(sum(f.bytes for f in m.files.values()))
     result = {"kind": m.kind, "path": str(artifact.path), "counts": m.counts, "metrics": m.metrics}
     more = funnel(m.counts) if m.kind == "corpus" else []
-    emit(result, "\n".join([f"{m.kind}: {artifact.path} ({size})", *more]), as_json)
+    lines = [f"{m.kind}: {artifact.path} ({size})", *origin_lines(artifact), *more]
+    emit(result, "\n".join(lines), as_json)
 
 
-@click.group(help=_("Raw text to a corpus."))
+class Listed(click.Group):
+    """A group that lists its commands with their whole help, not cut at the end of the line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, self.commands[name].help or "") for name in self.list_commands(ctx)]
+        with formatter.section(_("Commands")):
+            formatter.write_dl(rows)
+
+
+@click.group(
+    cls=Listed,
+    help=_("Raw text to a corpus: build it, report on it, show examples of what was dropped, train "
+           "a quality model."),
+)  # fmt: skip
 def data() -> None:
     """Verbs of the data station."""
 
@@ -83,7 +98,7 @@ data.add_command(data_quality.command, "quality")
 data.add_command(data_report.command)
 
 
-@click.group(help=_("Train and compare tokenizers."))
+@click.group(cls=Listed, help=_("Train, extend and compare tokenizers."))
 def tokenizer() -> None:
     """Verbs of the text station."""
 
@@ -100,7 +115,8 @@ tokenizer.add_command(tokenizer_report)
 @overrides_argument
 @click.option("--data", "paths", multiple=True, type=click.Path(path_type=Path),
               help=_("Folder or file to learn from; repeatable. Instead of a recipe."))  # fmt: skip
-@click.option("--vocab-size", type=int, default=32_768, show_default=True)
+@click.option("--vocab-size", type=int, default=32_768, show_default=True,
+              help=_("How many tokens the vocabulary has."))  # fmt: skip
 @out_option
 @json_option
 def tokenizer_train(
@@ -132,9 +148,7 @@ def _files_road(paths: tuple[Path, ...], vocab_size: int, out: Path) -> Road:
     settings = {
         "name": "tokenizer",
         "data": {"sources": sources},
-        "mix": {"text": 1.0},
         "tokenizer": {"vocab_size": vocab_size},
-        "pretrain": {"model": {"preset": "5m", "vocab_size": vocab_size}},
     }
     at = {"tokenizer": out, "corpus": out.with_name(f"{out.name}-corpus")}
     return Road(make_recipe(settings), at=at)

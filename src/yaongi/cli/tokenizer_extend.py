@@ -42,14 +42,18 @@ _VAL_FRACTION = 0.01
               help=_("How many tokens."))  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help=_("Where the result goes."))  # fmt: skip
+@click.option("--licence", default="not stated", show_default=True,
+              help=_("Licence of the texts, as it goes into the manifest."))  # fmt: skip
 @json_option
-def command(base: Path, paths: tuple[Path, ...], add: int, out: Path, as_json: bool) -> None:
+def command(
+    base: Path, paths: tuple[Path, ...], add: int, out: Path, licence: str, as_json: bool
+) -> None:
     """Extend, then say what changed, what did not, and what the licence asks."""
     Extendable.open(base)  # before a corpus is read for nothing
     origin, licences, size = _about(base)
     if size is not None:
         check_fits(load_tokenizer(base), size)
-    corpus = _corpus(paths, out.with_name(f"{out.name}-corpus"))
+    corpus = _corpus(paths, licence, out.with_name(f"{out.name}-corpus"))
     cfg = ExtendConfig(add=add)
     shares = dict.fromkeys(domains_of(corpus, "train"), 1.0)
     held = dict.fromkeys(domains_of(corpus, "val"), 1.0)
@@ -85,9 +89,11 @@ def _about(base: Path) -> tuple[list[Artifact], list[str], int | None]:
     return [], [find_licence(base, settings if is_mapping(settings) else {})], size
 
 
-def _corpus(paths: tuple[Path, ...], out: Path) -> Artifact:
+def _corpus(paths: tuple[Path, ...], licence: str, out: Path) -> Artifact:
     """The texts, without duplicates, a part held out to measure on."""
-    sources: list[dict[str, Any]] = [{"path": str(p.resolve()), "domain": "text"} for p in paths]
+    sources: list[dict[str, Any]] = [
+        {"path": str(path.resolve()), "domain": "text", "licence": licence} for path in paths
+    ]
     cfg = CorpusConfig.model_validate({"sources": sources, "val_fraction": _VAL_FRACTION})
     with stage(_("corpus")) as report:
         return build_corpus(cfg, out, Seed(0), on_progress=report)

@@ -194,7 +194,9 @@ def _wanted(item: Any) -> str:
         "less_than": translate("must be less than {lt}"),
         "less_than_equal": translate("must be {le} or less"),
         "literal_error": translate("must be one of {expected}"),
-        "too_short": translate("needs at least {min_length} entries"),
+        "too_short": translate("must not be empty")
+        if context.get("min_length") == "1"
+        else translate("needs at least {min_length} entries"),
     }
     if item["type"] in limits:
         return limits[item["type"]].format(**context)

@@ -46,7 +46,6 @@ def import_extra(message: str, module: str, extra: str) -> Any:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise CapabilityError(
-            message, package=module.partition(".")[0], command=install_command(extra)
-        ) from error
+    except ImportError as error:  # of the module, or of what it imports itself
+        missing = (error.name or module).partition(".")[0]
+        raise CapabilityError(message, package=missing, command=install_command(extra)) from error

@@ -43,10 +43,18 @@ from yaongi.data.filters import Filter, FilterChain
 from yaongi.data.licences import judge
 from yaongi.data.lines import reader
 from yaongi.data.sources import Reading, Source, SourceChoice
-from yaongi.data.splitting import SPLITS, broken_rows, count_all, reasons, write_splits
+from yaongi.data.splitting import (
+    NOT_UTF8,
+    SPLITS,
+    broken_rows,
+    count_all,
+    not_utf8,
+    write_splits,
+)
+from yaongi.data.wording import Notice, notice, said, tally
 
 __all__ = ["SPLITS", "CorpusConfig", "Progress", "build_corpus", "domains_of", "read_corpus",
-           "sample_texts"]  # fmt: skip
+           "sample_texts", "sizes"]  # fmt: skip
 
 Progress = Callable[[float | None, str], None]
 """Called with the share done (None: not known) and what is being done."""
@@ -153,7 +161,8 @@ def build_corpus(
             if not complete_ranks(cleaning):
                 shutil.rmtree(work.path)
             raise
-        if unusable := _unusable(shards, cfg.sources):
+        names = [one.unit.name for one in units]
+        if unusable := _unusable(shards, cfg.sources, names):
             shutil.rmtree(work.path)
             raise unusable
         held = Held(cfg.val_fraction, cfg.val_docs)
@@ -172,7 +181,7 @@ def build_corpus(
         sides = np.where(found.dropped(), DUPLICATE, sides)
         kin = prompts.find(shards, asked, sides)
         counts = count_all(shards, sides, found, kin, cfg.sources)
-        counts["warnings"] = warnings + counts["warnings"]
+        counts["warnings"] = warnings + counts["warnings"] + not_utf8(shards.units, names)
         write_splits(
             shards,
             sides,
@@ -206,35 +215,52 @@ def _continue(
     write_json(note, {"identity": identity})
 
 
-def _units(sources: Sequence[Source], root: Path) -> tuple[list[Work], list[str]]:
+def _units(sources: Sequence[Source], root: Path) -> tuple[list[Work], list[Notice | str]]:
     """All units in order, and what the sources had to say about them."""
-    warnings: list[str] = []
+    warnings: list[Notice | str] = []
     reading = Reading(root=root, warn=warnings.append)
     units = [Work(s, i, unit) for i, s in enumerate(sources) for unit in s.units(reading)]
     owner: dict[str, str] = {}
     for source, _, unit in units:
         other = owner.setdefault(unit.name, source.name)
         if unit.name and other != source.name:
-            warnings.append(f"{unit.name} belongs to two sources: {other} and {source.name}")
+            warnings.append(
+                notice(
+                    "{file} belongs to two sources: {first} and {second}",
+                    file=unit.name,
+                    first=other,
+                    second=source.name,
+                )
+            )
     return units, warnings
 
 
-def _unusable(shards: Shards, sources: Sequence[Source]) -> DataError | None:
-    """Why no corpus can be made, though everything has been read."""
+def _unusable(shards: Shards, sources: Sequence[Source], names: Sequence[str]) -> DataError | None:
+    """Why no corpus can be made, though everything has been read.
+
+    Args:
+        names: of the units.
+    """
     for i, source in enumerate(sources):
         units = [unit for unit, of in zip(shards.units, shards.unit_source, strict=True) if of == i]
         if not sum(_rows(unit) for unit in units):
             return DataError("{path} has no rows.", path=source.name)
     if len(shards):
         return None
-    names = ", ".join(source.name for source in sources)
     steps = [step for unit in shards.units for step in unit["steps"][1:]]
     dropped = {f"{s['step']}: {why}": 0 for s in steps for why in s["dropped"]}
     for step in steps:
         for why, times in step["dropped"].items():
             dropped[f"{step['step']}: {why}"] += times
-    why = reasons(broken_rows(shards.units) | dropped)
-    return DataError("No document of {sources} can be used: {reasons}.", sources=names, reasons=why)
+    why = broken_rows(shards.units) | dropped
+    convert = not_utf8(shards.units, names)
+    if convert:  # which counts files; a text file has as many rows as pieces
+        del why[NOT_UTF8]
+    return DataError(
+        "No document of {sources} can be used: {reasons}.",
+        sources=", ".join(source.name for source in sources),
+        reasons="; ".join([*([tally(why)] if why or not convert else []), *map(said, convert)]),
+    )
 
 
 def _rows(unit: Mapping[str, Any]) -> int:
@@ -277,6 +303,12 @@ def domains_of(corpus: Artifact, split: str) -> list[str]:
     """The domains with documents in ``split``, sorted."""
     counts = corpus.manifest.counts["domains"]
     return sorted(d for d in counts if counts[d][split]["documents"])
+
+
+def sizes(corpus: Artifact, split: str = "train") -> dict[str, float]:
+    """Bytes of text in ``split`` by domain, of those that have any: a mix as the corpus is."""
+    counts = corpus.manifest.counts["domains"]
+    return {name: counts[name][split]["bytes"] for name in domains_of(corpus, split)}
 
 
 def sample_texts(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yaongi.core.errors import DataError, did_you_mean, nearest
+from yaongi.core.i18n import translate
 
 DEFAULT_MIX = {"ko": 0.40, "en": 0.20, "code": 0.25, "math": 0.15}
 """Shares by tokens."""
@@ -30,7 +31,7 @@ def check_mix(
     """Check a mix before anything is trained on it.
 
     Raises:
-        DataError: naming a domain without data and what there is, or a share that is no share.
+        DataError: naming the domains without data and what there is, or a share that is no share.
     """
     there = sorted(available)
     for domain, share in mix.items():
@@ -40,15 +41,16 @@ def check_mix(
                 domain=domain,
                 share=share,
             )
-        if share > 0 and domain not in there:
-            raise DataError(
-                "The mix asks for the domain '{domain}', but there is no data of it in {where}. "
-                "There is: {there}. {help}",
-                domain=domain,
-                where=where,
-                there=", ".join(there) or "nothing",
-                help=did_you_mean(domain, there) if nearest(domain, there) else "",
-            )
+    missing = [domain for domain, share in mix.items() if share > 0 and domain not in there]
+    if missing:
+        raise DataError(
+            "The mix asks for domains of which there is no data in {where}: {domains}. "
+            "There is: {there}. {help}",
+            domains=", ".join(f"'{domain}'" for domain in missing),
+            where=where,
+            there=", ".join(there) or translate("nothing"),
+            help=next((did_you_mean(d, there) for d in missing if nearest(d, there)), ""),
+        )
     if not mix or not any(share > 0 for share in mix.values()):
         raise DataError("The mix asks for nothing: {mix}.", mix=dict(mix))
 

@@ -6,6 +6,7 @@ with a reason, never an end of the run.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from datatrove.data import Document
 
 from yaongi.core.errors import DataError
+from yaongi.core.i18n import translate
 from yaongi.data.layouts import CHAT, COLUMNS, FORMS, PREFERENCE, TEXT, asked, spoken
 from yaongi.data.turns import BrokenRow
 
@@ -97,12 +99,16 @@ class _Layout:
         self.understood = False
         self.unknown = 0
         self.columns: Counter[str] = Counter()
+        self.letters: Counter[str] = Counter()
 
     def failed(self, error: BrokenRow, row: Mapping[str, Any] | BrokenRow) -> None:
         if self.understood or error.reason != UNKNOWN_COLUMNS or isinstance(row, BrokenRow):
             return
         self.unknown += 1
-        self.columns.update(str(column) for column in list(row)[:50])
+        for column, value in list(row.items())[:50]:
+            self.columns[str(column)] += 1
+            if isinstance(value, str):
+                self.letters[str(column)] += len(_NO_LETTERS.sub("", value))
         if self.unknown == _ROWS_TO_JUDGE:
             self.finished()
 
@@ -112,13 +118,21 @@ class _Layout:
         found = [column for column, _ in self.columns.most_common(20)]
         raise DataError(
             "{path}: cannot tell what its rows are. Columns found: {found}. Expected {known}; "
-            "name yours in the recipe, e.g. fields: {{{ours}: {theirs}}}.",
+            "a recipe can name yours at the source, e.g. fields: {{{ours}: {theirs}}}.",
             path=self.where,
             found=", ".join(found) or "none",
-            known=" or ".join("+".join(form.needs) for form in FORMS),
+            known=translate(" or ").join("+".join(form.needs) for form in FORMS),
             ours=next(iter(self.fields), TEXT),
-            theirs=found[0] if found else "body",
+            theirs=self._longest(),
         )
+
+    def _longest(self) -> str:
+        """The column that has most to say, which is no number and no key."""
+        top = self.letters.most_common(1)
+        return top[0][0] if top and top[0][1] else "body"
+
+
+_NO_LETTERS = re.compile(r"[\W\d_]+")
 
 
 def _check_unicode(text: str) -> None:

@@ -30,11 +30,13 @@ from yaongi.data.dedup.stage import ELSEWHERE, NEAR, NEAR_COPY, NEAR_HELD, PASSA
 from yaongi.data.lines import json_line, writer
 from yaongi.data.prompts import LEAK, SAME, Kin
 from yaongi.data.sources import Rejected, Source
+from yaongi.data.wording import Notice, notice
 
 SPLITS = ("train", "val")
 REJECTED = "rejected.jsonl.zst"
 EXAMPLES_FILE = "examples.jsonl"
 COPY = "copy"
+NOT_UTF8 = "not UTF-8"
 NOTE_EVERY = 500  # documents between calls of the progress function
 
 
@@ -166,7 +168,7 @@ def count_all(
         "domains": domains,
         "sources": by_source,
         "warnings": _warnings(shards, by_source)
-        + [f"no document of the domain '{name}' is held out" for name in unheld]
+        + [notice("no document of the domain '{domain}' is held out", domain=d) for d in unheld]
         + _leaks(_count(kin.leaks)),
     }
 
@@ -176,13 +178,33 @@ def broken_rows(units: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(sum((Counter(unit["steps"][0]["dropped"]) for unit in units), Counter()))
 
 
-def reasons(tally: Mapping[str, int]) -> str:
-    """``3 not JSON, 1 too short``."""
-    return ", ".join(f"{n} {reason}" for reason, n in sorted(tally.items())) or "no rows"
+def not_utf8(units: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Notice]:
+    """How to convert the files of which at least half is not UTF-8, where there are any.
+
+    Args:
+        names: of the units; "" is no file.
+    """
+    found: list[str] = []
+    for unit, name in zip(units, names, strict=True):
+        read = unit["steps"][0]
+        if name and 2 * read["dropped"].get(NOT_UTF8, 0) > read["documents"]:
+            found.append(name)
+    return [
+        notice(
+            "{n} files are not UTF-8, e.g. {file}: convert them with iconv -f CP949 -t UTF-8 OLD > "
+            "NEW (what Windows calls Unicode: -f UTF-16)",
+            n=len(found),
+            file=name,
+        )
+        for name in found[:1]
+    ]
 
 
-def _leaks(n: int) -> list[str]:
-    return [f"{n} conversations trained on ask what is held out; their source put them there"][:n]
+def _leaks(n: int) -> list[Notice]:
+    leak = notice(
+        "{n} conversations trained on ask what is held out; their source put them there", n=n
+    )
+    return [leak][:n]
 
 
 def _funnel(
@@ -271,11 +293,17 @@ def _source_counts(
     return counts
 
 
-def _warnings(shards: Shards, by_source: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _warnings(shards: Shards, by_source: Mapping[str, Mapping[str, Any]]) -> list[Notice | str]:
     said = [warning for unit in shards.units for warning in unit["warnings"]]
     return said + [
-        f"{name}: {sum(counts['broken'].values())} of {counts['rows']} rows "
-        f"cannot be used ({reasons(counts['broken'])}); they are in {REJECTED}"
+        notice(
+            "{source}: {n} of {rows} rows cannot be used ({reasons}); they are in {file}",
+            source=name,
+            n=sum(counts["broken"].values()),
+            rows=counts["rows"],
+            reasons=counts["broken"],
+            file=REJECTED,
+        )
         for name, counts in by_source.items()
         if counts["broken"]
     ]

@@ -72,7 +72,7 @@ def string(row: Mapping[str, Any], column: str) -> str:
     """A column that must hold text. Raises BrokenRow where it does not."""
     value = row.get(column)
     if not isinstance(value, str):
-        raise BrokenRow(f"{column} is not text")
+        raise BrokenRow(f"{column} is not a string")
     if not value.strip():
         raise BrokenRow(f"{column} is empty")
     return value

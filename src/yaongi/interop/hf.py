@@ -28,7 +28,7 @@ from yaongi.interop.hf_single import SINGLE
 from yaongi.interop.hf_tokenizer import export_tokenizer, import_generation
 from yaongi.model.io import CONFIG, WEIGHTS, load_config, read_tensors, save_tensors, verified
 from yaongi.model.lm import LMConfig
-from yaongi.text.foreign import FILES, copy_files
+from yaongi.text.foreign import FILES, copy_files, open_tokenizer
 
 ARCHITECTURES = {a.model_type: a for a in (*PAIRED, *SINGLE)}
 
@@ -48,6 +48,7 @@ def import_hf(source: Path, out: Path, *, trust_pickle: bool = False) -> Artifac
     settings = _read_settings(folder)
     architecture, fields = _recognise(settings, folder / CONFIG)
     cfg = parse(LMConfig, architecture.read(fields), where=str(folder / CONFIG))
+    open_tokenizer(folder)  # a damaged one shows before there is a model with it
     named = to_ours(architecture, cfg, read_weights(source, trust=trust_pickle), source)
     about = {
         "source": str(source),

@@ -106,8 +106,8 @@ class ForeignTokenizer:
     def __init__(self, folder: Path) -> None:
         self._where = folder
         data = (folder / _TOKENIZER).read_bytes()
-        self._backend, self._typed = (read_backend(data, folder / _TOKENIZER) for _ in range(2))
-        self._backend.encode_special_tokens = False  # reads what the chat template wrote
+        self._typed = read_backend(data, folder / _TOKENIZER)
+        self._backend = Backend.from_buffer(data)  # reads what the chat template wrote
         self._config = _settings(folder / _CONFIG)
         self.generation = _settings(folder / GENERATION)
         self.vocab_size = 1 + max(self._backend.get_vocab().values(), default=-1)

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 
 from yaongi.core.errors import TokenizerError, nearest
 from yaongi.core.files import write_bytes, write_json
+from yaongi.text.added import check_added
 from yaongi.text.bytelevel import DEFAULT_REGEX, IGNORE_MERGES, REGEXES, byte_of_char, untrained
 from yaongi.text.chat import CHAT_TEMPLATE, Message, encode_chat
 from yaongi.text.control import CONTROL, END_OF_TEXT, IM_END, PAD
@@ -211,7 +212,11 @@ class StreamDecoder:
 
 
 def read_backend(data: bytes, where: str | Path) -> Backend:
-    """A ``tokenizer.json`` whose control tokens are text when somebody types them."""
+    """A ``tokenizer.json`` whose control tokens are text when somebody types them.
+
+    Raises:
+        TokenizerError: it is damaged, or its added tokens contradict each other.
+    """
     try:
         backend = Backend.from_buffer(data)
     except Exception as error:  # the library raises bare Exception and ValueError
@@ -220,6 +225,7 @@ def read_backend(data: bytes, where: str | Path) -> Backend:
             path=where,
             reason=error,
         ) from error
+    check_added(data, backend, where)
     backend.encode_special_tokens = True  # not saved in the file: text yields no control id
     return backend
 

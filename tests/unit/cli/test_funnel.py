@@ -1,9 +1,13 @@
 """The summary of a corpus a person reads."""
 
+import re
+
 import pytest
+from rich.cells import cell_len
 
 from yaongi.cli.conversations import packing
 from yaongi.cli.funnel import funnel
+from yaongi.data.wording import notice, reason_name
 
 
 def step(name, documents, dropped=None, changed=None):
@@ -28,7 +32,32 @@ def test_steps_that_did_something_are_told_with_their_first_reasons():
         "pii 1,225 1.23 MB changed: 3 phone",
         "split 1,225 1.23 MB 12 held out",
     ]
-    assert lines[5:] == ["! w0", "! w1", "! w2", "! w3", "! w4", "! and 2 more in manifest.json"]
+    assert lines[5] == "  nothing dropped or changed: html"
+    assert lines[6:] == ["! w0", "! w1", "! w2", "! w3", "! w4", "! and 2 more in manifest.json"]
+
+
+def test_a_korean_reads_korean_and_columns_stay_aligned(monkeypatch):
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    steps = [
+        step("read", 1000, {"not UTF-8": 2, "text is empty": 1}),
+        step("encoding", 1000, changed={"nfc": 2}),
+        step("split", 1000, changed={"held out": 1}),
+    ]
+    warning = notice(
+        "{source}: {n} of {rows} rows cannot be used ({reasons}); they are in {file}",
+        source="a.jsonl", n=3, rows=9, reasons={"not JSON": 3}, file="rejected.jsonl.zst",
+    )  # fmt: skip
+    lines = funnel({"steps": steps, "warnings": [warning]})
+    english = re.compile("not|is empty|held out|rows|cannot|read|split")
+    assert [line for line in lines if english.search(line.replace("rejected", ""))] == []
+    places = [cell_len(line.partition("1,000")[0]) for line in lines if "1,000" in line]
+    assert len(places) == 3 and len(set(places)) == 1
+
+
+def test_every_reason_that_filters_count_is_known(monkeypatch):
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    for reason in ("too short", "5-grams", "line in ja", "messages is empty", "shape: no spaces"):
+        assert not re.search("[a-z]{3}", reason_name(reason).replace("messages", "")), reason
 
 
 def test_a_corpus_of_an_older_version_has_no_funnel():

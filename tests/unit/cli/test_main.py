@@ -10,6 +10,7 @@ import pytest
 from yaongi.cli.chat import Chat, talk
 from yaongi.cli.console import TimeLeft
 from yaongi.cli.main import VERBS, run
+from yaongi.cli.quickstart import advice
 
 
 def test_help_does_not_wait_for_torch() -> None:
@@ -30,6 +31,27 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     else:
         assert run([verb, "-h"]) == 0
     assert f"yaongi {verb}" in capsys.readouterr().out.split("Example")[1]
+
+
+@pytest.mark.parametrize(
+    ("group", "commands"),
+    [("data", ["build", "report", "examples", "quality"]), ("tokenizer", ["train", "extend"])],
+)
+def test_a_group_lists_its_commands_with_their_whole_help(
+    group: str, commands: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([group, "-h"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {command} " in text for command in commands)
+    assert "..." not in text.partition("Commands")[2] and "…" not in text
+
+
+def test_a_slow_machine_is_told_how_long_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = 509 * 7 * 60  # tokens/s, for the share of ten minutes that pretraining has
+    assert "--minutes 77 " in advice(slow, 10.0)
+    assert advice(3_000 * 7 * 60, 10.0) == ""
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    assert "--minutes 77" in advice(slow, 10.0) and "토큰" in advice(slow, 10.0)
 
 
 def test_a_misspelt_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def extend(folder: Path, *more: str) -> int:
 
 
 def test_from_a_model_to_a_larger_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert extend(folder, "--add", "30", "--json") == 0
+    assert extend(folder, "--add", "30", "--licence", "CC BY 4.0", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["vocab_size"] == said["old_size"] + 30
     assert said["unchanged"] == {"english": 1.0, "code": 1.0}
@@ -47,12 +47,12 @@ def test_from_a_model_to_a_larger_model(folder: Path, capsys: pytest.CaptureFixt
     assert any("begins with “Llama”" in duty for duty in said["terms"])
     made = open_artifact(folder / "longer", "tokenizer")
     assert [p.kind for p in made.manifest.parents] == ["base", "corpus"]
-    assert "llama3.1" in made.manifest.licences
+    assert {"llama3.1", "CC BY 4.0"} == set(made.manifest.licences)
     assert (made.path / "LICENSE").is_file() and (made.path / "generation_config.json").is_file()
     model = load_model(folder / "model")
     assert grow(model, Extension.read(made.path)).cfg.vocab_size == said["padded_size"]
 
-    assert extend(folder, "--add", "30") == 0  # made already
+    assert extend(folder, "--add", "30", "--licence", "CC BY 4.0") == 0  # made already
     text = capsys.readouterr().out
     assert "words of a code sample that keep their ids: 100.00%" in text
     assert "Licence: llama3.1" in text and "tokens per Korean syllable" in text

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from yaongi.data.corpus import (
 )
 from yaongi.data.dedup.exact import DUPLICATE, TRAIN, VAL, Held, assign, digest
 from yaongi.data.sources import Source
+from yaongi.data.wording import said
 
 
 def rows(path, values):
@@ -137,7 +139,7 @@ def test_a_small_domain_still_has_validation_and_a_large_one_is_capped(folder):
     assert len(texts(build(folder, BOTH, "b", val_fraction=0.2, val_docs=5), "val", "ko")) == 5
     nothing = build(folder, BOTH, "c", val_fraction=0)
     assert domains_of(nothing, "val") == []
-    assert any("held out" in w for w in nothing.manifest.counts["warnings"])
+    assert any("held out" in said(w) for w in nothing.manifest.counts["warnings"])
     with pytest.raises(DataError, match="no val documents of the domain 'ko'"):
         texts(nothing, "val", "ko")
 
@@ -150,7 +152,7 @@ def test_broken_rows_are_counted_and_kept(tmp_path):
     assert counts["broken"] == {"not JSON": 1, "text is empty": 1, "too short": 1}
     source = counts["sources"]["a.jsonl"]
     assert source["rows"] == 5 and source["documents"] == {"text": 2}
-    assert "3 of 5 rows" in counts["warnings"][0]
+    assert "3 of 5 rows" in said(counts["warnings"][0])
     data = (corpus.path / "rejected.jsonl.zst").read_bytes()
     kept = [
         json.loads(x)
@@ -203,7 +205,7 @@ def test_a_source_that_is_there_twice_is_refused(folder):
     two_readings = [{"path": "ko.jsonl", "fields": {"text": "text"}}, "ko.jsonl"]
     assert build(folder, two_readings, "two").manifest.counts["duplicates"] == 300
     overlap = build(folder, ["ko.jsonl", "*.jsonl"], "overlap")
-    assert overlap.manifest.counts["warnings"] == [
+    assert [*map(said, overlap.manifest.counts["warnings"])] == [
         "ko.jsonl belongs to two sources: ko.jsonl and *.jsonl"
     ]
 
@@ -285,3 +287,18 @@ def test_a_source_may_say_what_is_held_out(tmp_path):
     cfg = CorpusConfig(sources=[Labelled()], val_fraction=0.4)
     corpus = build_corpus(cfg, tmp_path / "corpus", Seed(0))
     assert {d.text for d in read_corpus(corpus, "val")} == {"글 0번", "글 1번", "글 2번"}
+
+
+def test_files_in_another_encoding_are_counted_and_how_to_convert_them_is_said(tmp_path):
+    """As files: a long text is read in pieces, each of which is broken."""
+    (tmp_path / "t").mkdir()
+    long = "완성형 한글로 적은 긴 문서입니다.\n\n" * 5000
+    (tmp_path / "t" / "long.txt").write_bytes(long.encode("cp949"))
+    (tmp_path / "t" / "wide.txt").write_bytes("유니코드".encode("utf-16"))
+    how = "2 files are not UTF-8, e.g. t/long.txt: convert them with iconv -f CP949 -t UTF-8"
+    with pytest.raises(DataError, match=re.escape(how)) as caught:
+        build(tmp_path, ["t"])
+    assert "-f UTF-16" in str(caught.value) and ": 2 files" in str(caught.value)
+    (tmp_path / "t" / "new.txt").write_text("새 문서", "utf-8")
+    warnings = build(tmp_path, ["t"]).manifest.counts["warnings"]
+    assert any(how in said(w) for w in warnings)

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import tracemalloc
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from yaongi.core.config import parse
 from yaongi.core.errors import ConfigError, DataError
 from yaongi.data.sources import Reading, Rejected, Source, formats
 from yaongi.data.sources.files import FilesSource
+from yaongi.data.wording import said
 
 TEXTS = ["가각 힣", "ㅋㅋㅋ 漢字 🙂", "def f():\n    return 1", 'quote " and, comma']
 
@@ -69,12 +71,26 @@ def test_frames_of_zstd_are_read_one_after_another(tmp_path):
 def test_a_folder_is_read_in_order_and_below(tmp_path):
     for name, text in (("b.jsonl", "둘"), ("a/z.jsonl", "하나"), (".hidden/c.jsonl", "숨김")):
         write(tmp_path / "in" / name, [text])
-    (tmp_path / "in" / "README.md").write_text("이것은 설명", "utf-8")
+    (tmp_path / "in" / "map.png").write_bytes(b"PNG")
     warnings = []
     source = FilesSource(path="in")
     reading = Reading(root=tmp_path, warn=warnings.append)
     assert [d.text for d in source.read(reading)] == ["하나", "둘"]
-    assert "README.md" in warnings[0]
+    assert [said(w) for w in warnings] == [
+        "in: 1 files of another kind were not read, e.g. map.png"
+    ]
+
+
+def test_texts_beside_tables_are_read_too_and_have_no_columns(tmp_path):
+    row = {"본문": "표의 글"}
+    for name in ("a.txt", "b.md", "c.jsonl"):
+        (tmp_path / name).write_text(json.dumps(row) if "json" in name else name, "utf-8")
+    warnings = []
+    source = FilesSource(path=".", fields={"text": "본문"})
+    reading = Reading(root=tmp_path, warn=warnings.append)
+    assert [d.text for d in source.read(reading)] == ["a.txt", "b.md", "표의 글"]
+    assert "2 text files beside tables are documents, too, e.g. a.txt" in said(warnings[0])
+    assert read(tmp_path, "*.jsonl", fields={"text": "본문"}) == (["표의 글"], [])
 
 
 def test_a_tree_of_texts_gives_a_document_per_file(tmp_path):
@@ -183,6 +199,14 @@ def test_a_table_without_text_lists_its_columns(tmp_path):
     assert read(tmp_path, "a.parquet", fields={"text": "본문"}) == (["가"] * 3, [])
 
 
+def test_the_column_that_has_the_text_is_suggested_never_a_key(tmp_path):
+    rows = [{"id": f"sts-{i}", "sentence1": "고양이가 잔다", "score": i} for i in range(3)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "sts.jsonl").write_text(lines, "utf-8")
+    with pytest.raises(DataError, match=r"fields: {text: sentence1}"):
+        read(tmp_path, "sts.jsonl")
+
+
 def test_units_together_are_the_whole(tmp_path):
     for name in ("b.jsonl", "a/c.jsonl.gz", "a/d.parquet"):
         write(tmp_path / "in" / name, [f"{name} {i}" for i in range(3)])
@@ -218,15 +242,36 @@ def test_a_file_cut_short_is_noticed(tmp_path, name):
     path = write(tmp_path / name, [f"{i} " + "가나다라" * 50 for i in range(3000)])
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    _, rejected = read(tmp_path, name)
+    texts, rejected = read(tmp_path, name)
     assert [r.reason for r in rejected] == ["damaged file"]
+    assert rejected[0].line == len(texts) + 1
+    assert texts or name.endswith(".parquet")  # whose contents stand at its end
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
+def test_what_a_small_cut_file_still_holds_is_used(tmp_path, name):
+    rows = [f"{i} {sha256(str(i).encode()).hexdigest()}" for i in range(200)]  # hard to pack
+    path = write(tmp_path / name, rows)
+    path.write_bytes(path.read_bytes()[:-400])
+    texts, rejected = read(tmp_path, name)
+    kept = 50 if name.endswith("gz") else 0  # zstd packs so little as one block
+    assert len(texts) >= kept and texts == rows[: len(texts)]
+    assert [(r.line, r.reason) for r in rejected] == [(len(texts) + 1, "damaged file")]
+
+
+def test_a_row_in_another_encoding_is_shown_as_it_was_written(tmp_path):
+    (tmp_path / "a.csv").write_bytes(f"text,n\n{'완성형 글자' * 900},1\n".encode("cp949"))
+    (tmp_path / "b.txt").write_bytes("유니코드".encode("utf-16"))
+    (row,) = [r.row for r in read(tmp_path, "*.csv")[1]]
+    assert len(row) > 2000 and ("완성형 글자" * 900).startswith(row)
+    assert [r.row for r in read(tmp_path, "b.txt")[1]] == ["유니코드"]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.csv.zst", "a.txt.gz"])
 def test_a_bomb_stops(tmp_path, monkeypatch, name):
     monkeypatch.setattr(formats, "FREE_EXPANSION_BYTES", 2**20)
     (tmp_path / name).write_bytes(pack(name, b"\0" * (50 * 2**20)))
-    with pytest.raises(DataError, match=rf"{name} unpacks to more than"):
+    with pytest.raises(DataError, match=rf"{name} unpacks to more than [0-9.]+ MB, over"):
         read(tmp_path, name)
 
 

@@ -8,6 +8,7 @@ from yaongi.core.config import parse
 from yaongi.core.errors import DataError
 from yaongi.data.sources import Reading, hf
 from yaongi.data.sources.hf import HFSource
+from yaongi.data.wording import said
 
 CARD = """---
 configs:
@@ -46,7 +47,7 @@ def read(root, **settings):
     warnings = []
     source = parse(HFSource, settings)
     documents = list(source.read(Reading(root=root, warn=warnings.append)))
-    return [d.text for d in documents], warnings
+    return [d.text for d in documents], [*map(said, warnings)]
 
 
 def test_a_local_folder_in_the_hubs_layout(dataset):

@@ -34,8 +34,8 @@ def test_shares_need_not_be_round():
 @pytest.mark.parametrize(
     ("mix", "message"),
     [
-        ({"ko": 1, "mth": 1}, "domain 'mth'.*There is: code, ko, math. Did you mean 'math'"),
-        ({"한국어": 1}, "domain '한국어'"),
+        ({"ko": 1, "mth": 1}, "no data.*: 'mth'.*There is: code, ko, math. Did you mean 'math'"),
+        ({"한국어": 1}, "no data.*: '한국어'"),
         ({"ko": -1}, "share of 'ko' in the mix is -1"),
         ({"ko": float("nan"), "code": 1}, "share of 'ko'"),
         ({}, "asks for nothing"),
@@ -98,5 +98,10 @@ def test_the_past_and_strange_domains_cannot_be_changed():
     schedule.change(10, {"a": 1})
     with pytest.raises(ValueError, match="row 9 lies before the change at 10"):
         schedule.change(9, {"b": 1})
-    with pytest.raises(DataError, match=r"domain 'c'.*the first mix"):
+    with pytest.raises(DataError, match=r"the first mix: 'c'"):
         schedule.change(20, {"c": 1})
+
+
+def test_every_domain_without_data_is_named():
+    with pytest.raises(DataError, match="'en', 'code'"):
+        check_mix({"ko": 0.4, "en": 0.3, "code": 0.3, "math": 0}, ["ko"])

@@ -13,6 +13,7 @@ from yaongi.data.corpus import CorpusConfig, build_corpus, read_corpus
 from yaongi.data.prompts import COMMON, LEAK, SAME
 from yaongi.data.recognise import asked, recognise
 from yaongi.data.sources import Source
+from yaongi.data.wording import said
 
 
 def talk(question, answer):
@@ -93,7 +94,7 @@ def test_a_leak_of_the_source_is_reported_and_left(tmp_path):
     corpus = build_corpus(parse(CorpusConfig, {"sources": [source]}), tmp_path / "c", Seed(0))
     counts = corpus.manifest.counts
     assert counts["steps"][-1]["changed"] == {SAME: 20, "held out": 10, LEAK: 10}
-    assert any(w.startswith("10 conversations trained on ask what") for w in counts["warnings"])
+    assert any(said(w).startswith("10 conversations") for w in counts["warnings"])
     assert sum(len(set(s)) == 2 for s in split_of(corpus).values()) == 10
 
 

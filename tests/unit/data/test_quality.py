@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from yaongi.cli.main import run
 from yaongi.core.artifact import open_artifact
+from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, DataError
 from yaongi.core.intervals import wilson
 from yaongi.core.seeds import Seed
+from yaongi.data.corpus import CorpusConfig
 from yaongi.data.filters.quality import Quality
 from yaongi.data.quality import SETTINGS, SHAPE, WEIGHTS, QualityModel, shape
 from yaongi.data.train_quality import (
@@ -134,6 +137,17 @@ def test_the_verb_trains_one_and_prints_how_well_it_does(folder, capsys):
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert metrics == open_artifact(out, "quality").manifest.metrics
     assert metrics["auc"] > 0.99
+
+
+def test_the_verb_says_how_a_recipe_takes_the_model(folder, capsys):
+    arguments = ["--good", str(folder / "good.jsonl"), "--bad", str(folder / "bad.jsonl")]
+    assert run(["data", "quality", *arguments, "--out", str(folder / "verb")]) == 0
+    setting = capsys.readouterr().out.splitlines()[-1].partition("recipe: ")[2]
+    filters = YAML(typ="safe").load(setting.partition(" (")[0])["filters"]
+    cfg = parse(CorpusConfig, {"sources": ["synthetic"], "filters": filters})
+    last = cfg.filters[-1]
+    assert isinstance(last, Quality) and last.min == 0.3
+    assert last.model == str((folder / "verb").resolve())
 
 
 def test_known_values_of_the_measures():

@@ -184,7 +184,7 @@ def test_mix_asked_and_reached(corpus: Artifact) -> None:
 
 def test_a_mix_of_absent_domains_is_a_warning(corpus: Artifact) -> None:
     report = corpus_report(corpus, mix=Mix("recipe.yaml", {"ko": 0.5, "kode": 0.5}))
-    assert "asks for the domain 'kode'" in report.warnings[-1]
+    assert "'kode'" in report.warnings[-1]
     check(page(report))
 
 

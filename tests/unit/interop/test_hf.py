@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import foreign_tokenizers
 import pytest
 import safetensors.torch
 import torch
@@ -19,6 +20,7 @@ from yaongi.core.errors import (
     CapabilityError,
     CheckpointError,
     ConfigError,
+    TokenizerError,
     YaongiError,
 )
 from yaongi.interop.hf import ARCHITECTURES, choose, export_hf, import_hf
@@ -79,6 +81,15 @@ def test_an_unknown_architecture_lists_the_known_ones(llama: Path) -> None:
     text = refused(llama, CapabilityError)
     assert "'gemma3' is not supported" in text
     assert all(kind in text for kind in ARCHITECTURES)
+
+
+def test_a_tokenizer_whose_tokens_clash_is_not_imported(llama: Path) -> None:
+    foreign_tokenizers.make(llama, None)
+    spec = json.loads((llama / "tokenizer.json").read_text(encoding="utf-8"))
+    spec["added_tokens"].append({**spec["added_tokens"][0], "content": "<|other|>"})
+    (llama / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    text = refused(llama, TokenizerError)
+    assert "<|begin|> and <|other|>" in text
 
 
 def test_a_missing_shard_is_named(llama: Path) -> None:

@@ -13,6 +13,7 @@ import tiny
 from tokenizers import Tokenizer as Tokenizers
 from tokenizers import models
 
+from yaongi.cli.main import run
 from yaongi.core.errors import DataError, TokenizerError
 from yaongi.text.foreign import ForeignTokenizer, load_tokenizer, open_tokenizer, save_tokenizer
 from yaongi.text.tokenizer import Tokenizer
@@ -233,3 +234,39 @@ def test_a_tuned_model_stops_at_the_end_of_its_turns(tmp_path: Path) -> None:
     assert found.chat_ids(CHAT[:1]) == load_tokenizer(tmp_path / "a").chat_ids(CHAT[:1])
     with pytest.raises(TokenizerError, match="no tokenizer in this folder"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"content": "<|other|>"}, "gives the id 1 to two tokens, <|end|> and <|other|>"),
+        ({"id": 7}, "has the token <|end|> under two ids, 1 and 7"),
+        (
+            {"id": 40, "content": "<|other|>"},
+            "gives the id 40 to two tokens, {known} and <|other|>",
+        ),
+        ({"id": 1000, "content": "{known}"}, "has the token {known} under two ids, 40 and 1000"),
+    ],
+)
+def test_added_tokens_that_clash_are_named(
+    tmp_path: Path,
+    second: dict[str, Any],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    foreign_tokenizers.make(tmp_path, None)
+    file = tmp_path / "tokenizer.json"
+    spec = json.loads(file.read_text(encoding="utf-8"))
+    known = next(token for token, i in spec["model"]["vocab"].items() if i == 40)
+    ended = next(token for token in spec["added_tokens"] if token["content"] == "<|end|>")
+    clash = {**ended, **second}
+    clash["content"] = clash["content"].format(known=known)
+    spec["added_tokens"].append(clash)
+    file.write_text(json.dumps(spec), encoding="utf-8")
+    (tmp_path / "t.txt").write_text("고양이", encoding="utf-8")
+    for words in (["report", str(tmp_path)],
+                  ["extend", str(tmp_path), "--data", str(tmp_path / "t.txt"),
+                   "--out", str(tmp_path / "out")]):  # fmt: skip
+        assert run(["tokenizer", *words]) == 2
+        error = capsys.readouterr().err
+        assert "error[tokenizer]" in error and said.format(known=known) in error

@@ -19,6 +19,7 @@ from yaongi.data.dedup.exact import digest
 from yaongi.data.lines import json_line
 from yaongi.data.pii import scrub
 from yaongi.data.sources import Rejected
+from yaongi.data.wording import Notice
 
 EXAMPLES = 10  # of each step and reason, and of what is kept of each domain
 EXAMPLE_CHARS = 600
@@ -118,7 +119,7 @@ class Notes:
     def _reset(self) -> None:
         self.counts = [StepCounts(name) for name in self.names]
         self.examples = Examples()
-        self.warnings: list[str] = []
+        self.warnings: list[Notice | str] = []
 
     def begin(self, aside: BinaryIO) -> None:
         """Start a unit; what is dropped goes to ``aside`` as JSON lines."""

@@ -84,9 +84,10 @@ def _in_processes(
             watch(complete_ranks(folder))
     except BrokenProcessPool as error:
         raise WorkerError(
-            "A worker process was killed, often because memory ran out; {done} of {tasks} parts "
-            "are done and kept. Run the same command again, with fewer workers if it was memory. "
-            "A script of your own that calls this needs: if __name__ == '__main__'.",
+            "A worker process was killed, often because memory ran out; of this pass over the text "
+            "{done} of {tasks} parts are done and kept. Run the same command again, with fewer "
+            "workers if it was memory. A script of your own that calls this needs: if __name__ == "
+            "'__main__'.",
             done=len(complete_ranks(folder)),
             tasks=task.tasks,
         ) from error

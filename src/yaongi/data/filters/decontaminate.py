@@ -17,7 +17,7 @@ from yaongi.data.filters import Cleaned, Conversations, Filter
 from yaongi.data.recognise import BrokenRow
 from yaongi.data.sources import locate
 from yaongi.data.sources.files import FilesSource
-from yaongi.data.sources.formats import TEXT_SUFFIXES, Opened, reader_of
+from yaongi.data.sources.formats import Opened, is_text, reader_of
 
 
 class Decontaminate(Filter):
@@ -73,7 +73,7 @@ def evaluation_rows(files: list[Path]) -> Iterator[tuple[str, int, Any]]:
     """
     for file in files:
         name = file.name.partition(".")[0]
-        lines = bool(set(file.suffixes) & set(TEXT_SUFFIXES))
+        lines = is_text(file)
         read = reader_of(file)
         assert read is not None  # FilesSource gives no other files
         with Opened(file) as opened:

@@ -10,7 +10,7 @@ from collections import Counter
 
 from pydantic import Field
 
-from yaongi.data.filters import Cleaned, Filter, count_letters
+from yaongi.data.filters import Cleaned, Filter, count_letters, optional_module
 
 _TOP = {2: 0.20, 3: 0.18, 4: 0.16}
 _ANY = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
@@ -55,10 +55,9 @@ class Repetition(Filter):
         return self._repeated_ngrams(words, total)
 
     def _repeated_ngrams(self, words: list[str], total: int) -> str:
-        from datatrove.pipeline.filters.gopher_repetition_filter import find_all_duplicate
-
+        gopher = optional_module("datatrove.pipeline.filters.gopher_repetition_filter")
         for n, limit in _ANY.items():
-            share = find_all_duplicate(words, n) / total
+            share = gopher.find_all_duplicate(words, n) / total
             if share > limit * self.ngram_scale:
                 return f"{n}-grams"
             if share < min(_ANY.values()) * self.ngram_scale:

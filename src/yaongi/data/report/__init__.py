@@ -29,6 +29,7 @@ from yaongi.data.report.tables import (
     steps_of,
 )
 from yaongi.data.report.texts import Measured, measure
+from yaongi.data.wording import said
 
 __all__ = ["Mix", "Report", "corpus_report"]
 
@@ -120,5 +121,5 @@ def corpus_report(
         mix_origin=mix.origin if mix else "",
         mix=mix_rows(mix, domains),
         measured=measure(corpus, tagged="language" in filters, on_progress=on_progress),
-        warnings=[*counts["warnings"], *mix_warnings(mix, domains)],
+        warnings=[*map(said, counts["warnings"]), *mix_warnings(mix, domains)],
     )

@@ -20,6 +20,7 @@ from yaongi.core.config import Config, Registry
 from yaongi.core.errors import ConfigError, DataError, did_you_mean
 from yaongi.core.seeds import Seed
 from yaongi.data.recognise import COLUMNS, BrokenRow
+from yaongi.data.wording import Notice
 
 Domain = Annotated[str, BeforeValidator(lambda v: safe_domain(v))]
 """A free name that can also be a file name, e.g. ``ko`` or ``chat-ko``."""
@@ -59,7 +60,7 @@ class Reading:
         unit: the name of the unit to read; "" is all of them, one after another.
         seed: for sources that draw; already split for this source.
         reject: called with every row that could not be used.
-        warn: called with a sentence about something skipped that is no row.
+        warn: called with a ``notice`` or a sentence about something skipped that is no row.
         advance: called now and then with the share of the source read so far.
     """
 
@@ -67,7 +68,7 @@ class Reading:
     unit: str = ""
     seed: Seed = field(default_factory=lambda: Seed(0))
     reject: Callable[[Rejected], None] = _ignore
-    warn: Callable[[str], None] = _ignore
+    warn: Callable[[Notice | str], None] = _ignore
     advance: Callable[[float], None] = _ignore
 
     def reject_row(self, file: str, line: int, error: BrokenRow) -> None:

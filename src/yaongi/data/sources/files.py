@@ -1,7 +1,7 @@
 """Files on this machine: one, a glob, or a folder with everything below it.
 
-A folder that holds tables (JSON lines, CSV, parquet) is read as tables, and text files in it are
-descriptions; a folder without tables is a tree of text files, each a document.
+In a folder every table (JSON lines, CSV, parquet) is read for its rows, and every text file is a
+document.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from datatrove.data import Document
 from yaongi.core.errors import DataError, did_you_mean, nearest
 from yaongi.data.recognise import documents
 from yaongi.data.sources import Reading, Source, Unit, check_inside, locate
-from yaongi.data.sources.formats import KNOWN, TEXT_SUFFIXES, Opened, ReadRows, reader_of
+from yaongi.data.sources.formats import KNOWN, Opened, ReadRows, is_text, reader_of
+from yaongi.data.wording import notice
 
 _WHOLE_HASH_BYTES = 256 * 2**20  # larger files are fingerprinted by samples
 _SAMPLE_BYTES = 2**20
@@ -41,8 +42,22 @@ class FilesSource(Source):
         files, skipped = self.files(reading.root)
         if skipped:
             reading.warn(
-                f"{self.path}: {len(skipped)} files that are no rows were not read, "
-                f"e.g. {skipped[0].name}"
+                notice(
+                    "{source}: {n} files of another kind were not read, e.g. {file}",
+                    source=self.path,
+                    n=len(skipped),
+                    file=skipped[0].name,
+                )
+            )
+        if 0 < len(texts := list(filter(is_text, files))) < len(files):
+            reading.warn(
+                notice(
+                    "{source}: {n} text files beside tables are documents, too, e.g. {file}; a "
+                    "glob (FOLDER/*.jsonl) reads tables alone",
+                    source=self.path,
+                    n=len(texts),
+                    file=texts[0].name,
+                )
             )
         return [Unit(_label(file, reading.root), file.stat().st_size) for file in files]
 
@@ -91,9 +106,7 @@ class FilesSource(Source):
 
 
 def _choose(found: list[Path], place: Path) -> tuple[list[Path], list[Path]]:
-    known = [file for file in found if reader_of(file)]
-    tables = [file for file in known if not set(file.suffixes) & set(TEXT_SUFFIXES)]
-    chosen = tables or known
+    chosen = [file for file in found if reader_of(file)]
     if not chosen:
         raise DataError(
             "{path} holds no file that can be read ({n} others). Known: {known}.",
@@ -113,7 +126,8 @@ def _read_file(
     assert read is not None
     with Opened(file) as opened:
         share = 0.0
-        made = documents(read(opened), fields, where=label, reject=reading.reject_row)
+        named = {} if is_text(file) else fields  # a text file has no columns
+        made = documents(read(opened), named, where=label, reject=reading.reject_row)
         for n, document in enumerate(made):
             if n % _ADVANCE_ROWS == 0:
                 share = opened.fraction()

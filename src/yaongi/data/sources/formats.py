@@ -6,6 +6,7 @@ and whatever is damaged becomes a ``BrokenRow`` while the rest of the file is us
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import zstandard
 
 from yaongi.core.errors import DataError
+from yaongi.core.units import human_bytes
 from yaongi.data.recognise import BrokenRow, Parsed
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -67,14 +69,14 @@ class _Capped(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        n = self.inner.readinto(buffer)
+        n = self.inner.readinto1(buffer)  # filling the buffer, a cut file would lose all of it
         self.left -= n
         if self.left < 0:
             raise DataError(
-                "{path} unpacks to more than {limit} bytes, over {times} times its size. "
+                "{path} unpacks to more than {limit}, over {times} times its size. "
                 "If that is right, unpack it first and give the unpacked file.",
                 path=self.path,
-                limit=self.limit,
+                limit=human_bytes(self.limit),
                 times=MAX_EXPANSION,
             )
         return n
@@ -96,7 +98,7 @@ class _ZstStream:
         self.pending, self.at = bytearray(), 0
         self.frame: Any = None
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto1(self, buffer: Any) -> int:
         while self.at == len(self.pending):
             self.pending, self.at = bytearray(), 0
             data = self.raw.read(self.CHUNK)
@@ -129,6 +131,11 @@ def reader_of(path: Path) -> ReadRows | None:
     return {**_READERS, ".parquet": read_parquet}.get(path.suffix.lower())
 
 
+def is_text(path: Path) -> bool:
+    """Whether ``path`` is a text as a whole, and no table of rows."""
+    return reader_of(path) is read_text
+
+
 def read_jsonl(opened: Opened) -> Iterator[Parsed]:
     """One JSON object per line; blank lines are no rows."""
     for number, line in _lines(opened):
@@ -142,7 +149,7 @@ def _json_row(line: bytes) -> dict[str, Any] | BrokenRow:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        return _broken("not UTF-8", line)
+        return _not_utf8(line)
     except (ValueError, RecursionError):
         return _broken("not JSON", line)
     return row if isinstance(row, dict) else _broken("not a JSON object", line)
@@ -186,7 +193,7 @@ def _csv_row(header: list[str], cells: list[str]) -> dict[str, Any] | BrokenRow:
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
-        return BrokenRow("not UTF-8", ascii(cells))
+        return _not_utf8(",".join(cells).encode(errors="surrogateescape"))
     return dict(zip(header, cells, strict=True))
 
 
@@ -211,7 +218,7 @@ def _text_row(data: bytes) -> dict[str, Any] | BrokenRow:
     try:
         return {"text": data.decode("utf-8-sig")}
     except UnicodeDecodeError:
-        return _broken("not UTF-8", data)
+        return _not_utf8(data)
 
 
 def read_parquet(opened: Opened) -> Iterator[Parsed]:
@@ -246,7 +253,6 @@ _READERS: dict[str, ReadRows] = {
     ".txt": read_text,
     ".md": read_text,
 }
-TEXT_SUFFIXES = (".txt", ".md")
 KNOWN = ".jsonl, .csv, .tsv, .txt and .md (each also with .gz or .zst) and .parquet"
 
 
@@ -268,6 +274,17 @@ def _lines(opened: Opened) -> Iterator[tuple[int, bytes | BrokenRow]]:
 def _skip_line(stream: io.BufferedReader[Any]) -> None:
     while (rest := stream.readline(_BUFFER_BYTES)) and not rest.endswith(b"\n"):
         pass
+
+
+def _not_utf8(data: bytes) -> BrokenRow:
+    """With the row as Windows wrote it, where that can be read: to be recognised, not used."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        decoder = codecs.getincrementaldecoder("utf-16" if wide else "cp949")()
+        shown = decoder.decode(data[:4000])  # which may end in the middle of a letter
+    except UnicodeDecodeError:
+        return _broken("not UTF-8", data)
+    return BrokenRow("not UTF-8", shown.rstrip("\r\n"))
 
 
 def _broken(reason: str, line: bytes) -> BrokenRow:

@@ -17,9 +17,10 @@ from datatrove.data import Document
 
 from yaongi.core.errors import DataError, InputError
 from yaongi.core.install import import_extra
-from yaongi.core.units import ByteSize, Count
+from yaongi.core.units import ByteSize, Count, human_bytes
 from yaongi.data.recognise import COLUMNS, BrokenRow, Parsed, documents
 from yaongi.data.sources import Reading, Source, Unit, locate
+from yaongi.data.wording import notice
 
 ATTEMPTS = 6
 FIRST_WAIT_S = 1.0
@@ -57,7 +58,13 @@ class HFSource(Source):
         for document in made:
             taken += len(document.text.encode())
             if taken > self.max_bytes:
-                reading.warn(f"{self.name}: stopped at max_bytes ({self.max_bytes})")
+                reading.warn(
+                    notice(
+                        "{source}: stopped at max_bytes ({size})",
+                        source=self.name,
+                        size=human_bytes(self.max_bytes),
+                    )
+                )
                 return
             yield document
             if self.max_rows:
@@ -93,7 +100,13 @@ class HFSource(Source):
             try:
                 for row in self._open(reading.root, seen):
                     if seen == self.max_rows:
-                        reading.warn(f"{self.name}: stopped at max_rows ({self.max_rows})")
+                        reading.warn(
+                            notice(
+                                "{source}: stopped at max_rows ({n})",
+                                source=self.name,
+                                n=self.max_rows,
+                            )
+                        )
                         return
                     seen, failures = seen + 1, 0
                     yield Parsed(seen, row)
@@ -107,7 +120,14 @@ class HFSource(Source):
                     return
                 if not _is_transient(error) or failures == ATTEMPTS:
                     raise self._unreadable(error, failures) from error
-                reading.warn(f"{self.name}: trying again after row {seen}: {error}")
+                reading.warn(
+                    notice(
+                        "{source}: tried again after row {row}: {error}",
+                        source=self.name,
+                        row=seen,
+                        error=str(error),
+                    )
+                )
                 time.sleep(FIRST_WAIT_S * 2 ** (failures - 1))
 
     def _open(self, root: Path, skip: int) -> Any:
