@@ -1,4 +1,4 @@
-"""One recipe from text to exports: pretraining, fine-tuning, preferences, rewards; killed and not."""
+"""One recipe from text to exports by way of preferences and rewards; killed, and not killed."""
 
 from __future__ import annotations
 

@@ -3,13 +3,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_pairs
 
 from yaongi.core.config import Config, parse
-from yaongi.core.errors import CapabilityError, ConfigError, RewardError
+from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError, RewardError
+from yaongi.data.corpus import read_corpus
+from yaongi.tune.reward import RewardConfig, train_reward
 from yaongi.tune.rewards import REWARDS, RewardChoice, Sample
 from yaongi.tune.rewards.arithmetic import Arithmetic, answer
 from yaongi.tune.rewards.format import Format
 from yaongi.tune.rewards.korean import Korean, korean_share
+from yaongi.tune.rewards.model import Model
 from yaongi.tune.rewards.process import RewardProcess
 from yaongi.tune.rewards.python_tests import PythonTests, passing, python_of
 from yaongi.tune.rewards.sandbox import Limits, check
@@ -42,7 +46,7 @@ GOLD = {
 }
 
 
-@pytest.mark.parametrize("kind", REWARDS.builtin)
+@pytest.mark.parametrize("kind", sorted({*REWARDS.builtin} - {"model"}))  # that has no gold
 def test_a_gold_completion_scores_full_and_nonsense_nothing(kind):
     settings = {"limits": {"isolation": ISOLATION}} if kind == "python_tests" else {}
     reward = REWARDS.lookup(kind).model_validate({"kind": kind, **settings})
@@ -232,3 +236,28 @@ def test_rewards_need_no_torch():
 
     program = "import sys, yaongi.tune.rewards.worker; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+# --- a reward model --------------------------------------------------------------------------
+
+
+def test_a_reward_model_judges_in_its_own_process(tmp_path):
+    made = tiny_pairs.road(tmp_path)
+    cfg = parse(RewardConfig, {**tiny_pairs.SETTINGS, "steps": 25})
+    judge = train_reward(cfg, made["base"], made["pairs"], tmp_path / "judge")
+    row = next(d.metadata for d in read_corpus(made["corpus"], "val"))
+    good, bad = (Sample(which, row["prompt"], row[which]) for which in ("chosen", "rejected"))
+    long = Sample("long", row["prompt"], "아주 긴 답입니다. " * 200)
+    reward = Model(path=str(judge.path), on_failure=-1.0)
+    reward.check()
+    with RewardProcess(reward) as asked:
+        scores = asked.scores([good, bad, Sample("nothing", row["prompt"], " "), long])
+    assert 1 > scores[0] > scores[1] > 0
+    assert scores[2] == 0 and scores[3] == -1 and asked.failures == 1
+    shifted = Model(path=str(judge.path), centre=100.0)
+    assert shifted.score(good) < 1e-6
+
+
+def test_a_reward_model_that_is_not_there_is_told_before_the_run(tmp_path):
+    with pytest.raises(ArtifactError, match="nowhere"):
+        Model(path=str(tmp_path / "nowhere")).check()

@@ -1,7 +1,7 @@
 """What a reward is: settings that turn a completion into a number; chosen by ``kind:``.
 
-Verifiable rewards, as in DeepSeek-R1 (arXiv:2501.12948, section 2.2.2): rules that can be checked,
-not a model's opinion. A plug-in (``kind: my_module:MyReward``) is imported only because a recipe
+Most are verifiable, as in DeepSeek-R1 (arXiv:2501.12948, section 2.2.2): rules that can be checked;
+``model`` is an opinion. A plug-in (``kind: my_module:MyReward``) is imported only because a recipe
 the user runs names it. Every reward runs in a process of its own, see ``process``.
 """
 
@@ -93,6 +93,7 @@ REWARDS: Registry[Reward] = Registry(
         "arithmetic": "yaongi.tune.rewards.arithmetic:Arithmetic",
         "korean": "yaongi.tune.rewards.korean:Korean",
         "format": "yaongi.tune.rewards.format:Format",
+        "model": "yaongi.tune.rewards.model:Model",
         "python_tests": "yaongi.tune.rewards.python_tests:PythonTests",
     },
 )
