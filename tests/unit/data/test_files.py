@@ -77,7 +77,7 @@ def test_a_folder_is_read_in_order_and_below(tmp_path):
     reading = Reading(root=tmp_path, warn=warnings.append)
     assert [d.text for d in source.read(reading)] == ["하나", "둘"]
     assert [said(w) for w in warnings] == [
-        "in: 1 files of another kind were not read, e.g. map.png"
+        "in: 1 files of another kind, or about the data, were not read, e.g. map.png"
     ]
 
 
@@ -342,3 +342,14 @@ def test_plain_strings_and_kinds():
         parse(CorpusConfig, {"sources": [{"kind": "fils", "path": "x"}]})
     with pytest.raises(ConfigError, match="cannot be a domain"):
         parse(CorpusConfig, {"sources": [{"path": "x", "domain": "../ko"}]})
+
+
+def test_what_tells_of_the_tables_is_none_of_their_text(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "rows.jsonl").write_text('{"text": "가"}\n', encoding="utf-8")
+    for name in ("README.md", "LICENSE.txt", "poem.txt"):
+        (tmp_path / "in" / name).write_text("나\n", encoding="utf-8")
+    source = FilesSource(path="in")
+    assert [p.name for p in source.files(tmp_path)[0]] == ["poem.txt", "rows.jsonl"]
+    (tmp_path / "in" / "rows.jsonl").unlink()  # alone they are texts like others
+    assert len(source.files(tmp_path)[0]) == 3

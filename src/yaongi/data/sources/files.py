@@ -1,7 +1,7 @@
 """Files on this machine: one, a glob, or a folder with everything below it.
 
 In a folder every table (JSON lines, CSV, parquet) is read for its rows, and every text file is a
-document.
+document, but for those that are about the tables beside them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from yaongi.data.wording import notice
 _WHOLE_HASH_BYTES = 256 * 2**20  # larger files are fingerprinted by samples
 _SAMPLE_BYTES = 2**20
 _ADVANCE_ROWS = 500
+
+ABOUT_DATA = ("changelog", "copying", "licence", "license", "notice", "readme")
+"""Names of texts that, beside tables, tell of a data set and are none of it."""
 
 
 class FilesSource(Source):
@@ -43,7 +46,7 @@ class FilesSource(Source):
         if skipped:
             reading.warn(
                 notice(
-                    "{source}: {n} files of another kind were not read, e.g. {file}",
+                    "{source}: {n} files of another kind, or about the data, were not read, e.g. {file}",
                     source=self.path,
                     n=len(skipped),
                     file=skipped[0].name,
@@ -114,6 +117,8 @@ def _choose(found: list[Path], place: Path) -> tuple[list[Path], list[Path]]:
             n=len(found),
             known=KNOWN,
         )
+    if not all(map(is_text, chosen)):
+        chosen = [f for f in chosen if not is_text(f) or f.stem.lower() not in ABOUT_DATA]
     return chosen, [file for file in found if file not in set(chosen)]
 
 
