@@ -31,7 +31,7 @@ class YaongiError(Exception):
         self.fields = fields
 
     def __str__(self) -> str:
-        return translate(self.template, **self.fields)
+        return translate(self.template, **self.fields).rstrip()  # a last field may be empty
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the fields, so that a worker process can hand the error to its parent.

@@ -86,7 +86,7 @@ def test_preferences_are_kept_for_later(made):
     _, artifact, _ = made
     assert Shards(artifact).domains() == ["chat", "ko"]
     assert not list(artifact.path.glob("*/pref*"))
-    with pytest.raises(DataError, match=r"'pref', but there is no data.*chat, ko"):
+    with pytest.raises(DataError, match=r"no data in .*: 'pref'\. There is: chat, ko\.$"):
         Shards(artifact).open("pref")
 
 

@@ -365,7 +365,7 @@ def test_settings_that_do_not_fit(road, tmp_path, changes, message):
         ({"steps": None}, "give a budget"),
         ({"eval_every": 0}, "set eval_every, or forgetting=null"),
         ({"stages": [{"share": 0.5, "train": ["all"]}]}, "add up to 0.5, not to 1"),
-        ({"stages": [{"share": 1, "train": []}]}, "at least 1"),
+        ({"stages": [{"share": 1, "train": []}]}, "must not be empty"),
         ({"stages": [{"share": 1, "train": ["new"]}]}, "must be one of"),
         ({"init": "meen"}, "Did you mean 'mean'"),
         ({"replai": ["ko"]}, "Did you mean 'replay'"),

@@ -326,7 +326,7 @@ def test_a_reward_that_fails_ends_the_run_and_the_run_can_go_on(inputs, tmp_path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rewards": []}, "rewards: needs at least 1"),
+        ({"rewards": []}, "rewards: must not be empty"),
         ({"rewards": ["korean", "korean"]}, "each may be there once"),
         ({"group_size": 1}, "group_size: must be more than 1"),
         ({"max_tokens": 64}, "max_tokens \\(64\\) leaves no room for a prompt in seq_len \\(64\\)"),

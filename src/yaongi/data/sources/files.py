@@ -46,7 +46,8 @@ class FilesSource(Source):
         if skipped:
             reading.warn(
                 notice(
-                    "{source}: {n} files of another kind, or about the data, were not read, e.g. {file}",
+                    "{source}: {n} files of another kind, or about the data, were not read, "
+                    "e.g. {file}",
                     source=self.path,
                     n=len(skipped),
                     file=skipped[0].name,
