@@ -31,7 +31,8 @@ import torch
 from ablate_plan import Arm, Look, Result, Run, Study, missing, runs_of
 from ablate_report import figure, markdown
 
-from yaongi.cli.road import Road, make_recipe
+from yaongi.cli.recipe import make_recipe
+from yaongi.cli.road import Road
 from yaongi.core.artifact import Artifact, git_commit, machine, versions
 from yaongi.core.config import load_recipe, parse
 from yaongi.core.errors import ConfigError, NumericsError, YaongiError

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import torch
 from distill_report import Finished, page
 
-from yaongi.cli.road import Road, make_recipe
+from yaongi.cli.recipe import make_recipe
+from yaongi.cli.road import Road
 from yaongi.core.artifact import Artifact, git_commit, machine, versions
 from yaongi.core.config import load_recipe, parse
 from yaongi.core.errors import ConfigError, YaongiError

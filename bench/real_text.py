@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 
 import yaongi
-from yaongi.cli.road import PROBE_TOKENS, Road, load_whole, read_recipe
+from yaongi.cli.recipe import read_recipe
+from yaongi.cli.road import PROBE_TOKENS, Road, load_whole
 from yaongi.core.artifact import open_artifact
 from yaongi.core.files import write_json
 from yaongi.core.runlog import read_metrics

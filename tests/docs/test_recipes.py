@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from yaongi.cli.quickstart import recipe as quickstart
-from yaongi.cli.road import read_recipe
+from yaongi.cli.recipe import read_recipe
 from yaongi.core.config import parse
 from yaongi.data.filters import DEFAULT_CHAIN, FILTERS
 from yaongi.model.count import count

@@ -17,7 +17,8 @@ from yaongi.cli.options import (
     overrides_argument,
     recipe_argument,
 )
-from yaongi.cli.road import Road, read_recipe
+from yaongi.cli.recipe import read_recipe
+from yaongi.cli.road import Road
 from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import translate as _
 from yaongi.core.licences import terms

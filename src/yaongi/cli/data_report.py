@@ -77,7 +77,7 @@ def _mix_of(path: Path, corpus: Artifact) -> Mix:
         ConfigError: the model was not made from ``corpus``.
     """
     if not path.is_dir():
-        from yaongi.cli.road import read_recipe
+        from yaongi.cli.recipe import read_recipe
 
         return Mix(str(path), read_recipe(path).mix)
     model = open_artifact(path, "base")

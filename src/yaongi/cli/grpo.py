@@ -8,7 +8,8 @@ import click
 
 from yaongi.cli.console import emit
 from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
-from yaongi.cli.road import Road, read_recipe
+from yaongi.cli.recipe import read_recipe
+from yaongi.cli.road import Road
 from yaongi.core.artifact import open_artifact
 from yaongi.core.i18n import translate as _
 from yaongi.model.io import MODEL_KINDS

@@ -11,7 +11,7 @@ from rich.cells import set_cell_size
 
 from yaongi.cli.console import emit
 from yaongi.cli.options import json_option, overrides_argument
-from yaongi.cli.road import Recipe, make_recipe, read_recipe
+from yaongi.cli.recipe import Recipe, make_recipe, read_recipe
 from yaongi.core.config import apply_overrides, parse
 from yaongi.core.errors import ConfigError, did_you_mean
 from yaongi.core.i18n import translate as _

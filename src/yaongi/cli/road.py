@@ -8,165 +8,41 @@ station.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field, model_validator
 
 import yaongi
 from yaongi.cli.console import Report, stage
 from yaongi.cli.conversations import tell_corpus, tell_packing
-from yaongi.cli.distilling import Asking, Distilling, Taught, answered
-from yaongi.cli.exporting import Exporting, exported
-from yaongi.cli.preference import Preferring, Rewarding, Site, make_dpo, make_reward
-from yaongi.cli.reinforce import Reinforcing, reinforce
-from yaongi.cli.start import Continuing, Start, tokenizer_of
+from yaongi.cli.distilling import Taught, answered
+from yaongi.cli.exporting import exported
+from yaongi.cli.preference import Site, make_dpo, make_reward
+from yaongi.cli.recipe import Recipe, Tuning
+from yaongi.cli.reinforce import reinforce
+from yaongi.cli.start import Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
-from yaongi.core.config import Config, load_recipe, parse
 from yaongi.core.errors import ConfigError, TokenizerError
 from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import CorpusConfig, build_corpus, sample_texts, sizes
-from yaongi.data.mix import DEFAULT_MIX, check_mix
-from yaongi.data.shards import ShardsConfig, build_shards
-from yaongi.evals.run import EvalConfig, bpb_probes, evaluate
+from yaongi.data.mix import check_mix
+from yaongi.data.shards import build_shards
+from yaongi.evals.run import bpb_probes, evaluate
 from yaongi.infer.generate import check_fits
 from yaongi.model.io import MODEL_KINDS
 from yaongi.model.lm import LM
 from yaongi.text.foreign import AnyTokenizer
-from yaongi.text.train import TokenizerConfig
 from yaongi.text.train import stage as train_tokenizer
 from yaongi.train.continual import continue_pretraining
-from yaongi.train.forgetting import check_replay
 from yaongi.train.loop import Step
-from yaongi.train.pretrain import PretrainConfig, pretrain
-from yaongi.train.run import BUDGETS, Probes, TrainConfig
+from yaongi.train.pretrain import pretrain
+from yaongi.train.run import Probes, TrainConfig
 from yaongi.tune.distill import check_models, distill
-from yaongi.tune.lora import LoRAConfig, lora, merge_adapter
-from yaongi.tune.sft import SFTConfig, sft
+from yaongi.tune.lora import lora, merge_adapter
+from yaongi.tune.sft import sft
 
 _KINDS = ("shards", "corpus")
 PROBE_TOKENS = 50_000  # held-out tokens per domain at each evaluation during training
-
-
-class Tuning(Config):
-    """Fine-tuning: the conversations it learns from, and how.
-
-    Attributes:
-        then: a further stage, on other conversations, of the model that this one makes.
-    """
-
-    data: CorpusConfig
-    train: SFTConfig = SFTConfig()
-    then: Tuning | None = None
-
-    def stages(self) -> list[tuple[str, Tuning]]:
-        """("", this one), ("-2", the next), ...: what their folders' names end in."""
-        later = self.then.stages() if self.then else []
-        return [("", self), *((f"-{i}", one) for i, (_end, one) in enumerate(later, 2))]
-
-
-class Adapting(Config):
-    """Fine-tuning with an adapter: the conversations it learns from, and how."""
-
-    data: CorpusConfig
-    train: LoRAConfig = LoRAConfig()
-
-
-class Recipe(Config):
-    """A whole road: what to read, which model to make, how to judge it.
-
-    A model is made from nothing (``pretrain``) or from another one (``continual``), which then
-    brings its tokenizer along. A recipe without ``data`` makes none; it tunes ``model``. One of
-    ``data`` alone makes a corpus and a tokenizer. A student (``distill``) learns from the model
-    made so far, or from another with its tokenizer.
-
-    Attributes:
-        name: the folder below ``runs/`` unless ``--out`` says otherwise.
-        model: folder of the model to tune, where the recipe makes none.
-        model_name: the folder of what belongs to one model; the preset's name by default.
-        mix: share of each domain in the tokens of pretraining, the first or the continual one;
-            a tokenizer by itself learns from the corpus as it is unless a mix is stated.
-    """
-
-    name: str
-    model: str | None = None
-    model_name: str = "model"
-    seed: int = 0
-    data: CorpusConfig | None = None
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    shards: ShardsConfig = ShardsConfig()
-    mix: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_MIX), min_length=1)
-    pretrain: PretrainConfig | None = None
-    continual: Continuing | None = None
-    sft: Tuning | None = None
-    distill: Distilling | None = None
-    ask: Asking | None = None
-    dpo: Preferring | None = None
-    reward: Rewarding | None = None
-    grpo: Reinforcing | None = None
-    lora: Adapting | None = None
-    eval: EvalConfig = EvalConfig()
-    export: tuple[Exporting, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_training(self) -> Recipe:
-        makes = self.pretrain is not None or self.continual is not None
-        if makes and self.data is None:
-            raise ConfigError("a recipe that makes a model (pretrain, continual) needs data")
-        if self.data is not None and self.model is not None:
-            raise ConfigError(
-                "a recipe has data, or a model to tune (model: DIR, or --model DIR), but not both"
-            )
-        if self.pretrain is not None and self.continual is not None:
-            raise ConfigError(
-                "a recipe has one of the sections pretrain (a model from nothing) and continual "
-                "(from another model)"
-            )
-        if self.continual is not None:
-            check_replay(self.mix, self.continual.train.replay, self.continual.train.rule)
-        return self
-
-    @model_validator(mode="after")
-    def _vocabulary_fits(self) -> Recipe:
-        if self.pretrain is None:
-            return self
-        have, need = self.pretrain.model.vocab_size, self.tokenizer.vocab_size
-        if have < need:
-            raise ConfigError(
-                "pretrain.model has room for {have} tokens, but tokenizer.vocab_size is {need}",
-                have=have,
-                need=need,
-            )
-        return self
-
-    @property
-    def mixes(self) -> list[dict[str, float]]:
-        """What the corpus has to have: the mix stated, or meant by default for a model."""
-        meant = self.pretrain or self.continual or self.distill or "mix" in self.model_fields_set
-        return [mix for mix in (self.mix if meant else None, self.tokenizer.mix) if mix is not None]
-
-    @property
-    def pretraining(self) -> PretrainConfig:
-        """The section ``pretrain``. Raises ConfigError where a model is continued instead."""
-        if self.pretrain is None:
-            raise ConfigError("The recipe '{name}' has no section pretrain.", name=self.name)
-        return self.pretrain
-
-
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The checked recipe at ``path``; names it leaves out come from its file and its preset."""
-    return make_recipe({"name": path.stem, **load_recipe(path, overrides, BUDGETS)})
-
-
-def make_recipe(settings: Mapping[str, Any]) -> Recipe:
-    """The checked recipe of these settings."""
-    training = settings.get("pretrain")
-    model = training.get("model") if isinstance(training, Mapping) else None
-    preset = model.get("preset") if isinstance(model, Mapping) else model
-    named = {"model_name": preset} if isinstance(preset, str) else {}
-    return parse(Recipe, {**named, **settings})
 
 
 class Road:

@@ -15,7 +15,8 @@ from yaongi.cli.options import (
     recipe_argument,
 )
 from yaongi.cli.plan import emit_dry_run
-from yaongi.cli.road import Road, read_recipe
+from yaongi.cli.recipe import read_recipe
+from yaongi.cli.road import Road
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
 from yaongi.evals.report import for_terminal

@@ -22,7 +22,8 @@ from yaongi.cli.options import (
     recipe_argument,
 )
 from yaongi.cli.plan import emit_dry_run
-from yaongi.cli.road import Road, make_recipe, read_recipe
+from yaongi.cli.recipe import make_recipe, read_recipe
+from yaongi.cli.road import Road
 from yaongi.cli.start import tokenizer_of
 from yaongi.cli.tokenizer import report as tokenizer_report
 from yaongi.core.artifact import Artifact, open_artifact
