@@ -17,8 +17,7 @@ from yaongi.cli.options import (
     overrides_argument,
     recipe_argument,
 )
-from yaongi.cli.recipe import read_recipe
-from yaongi.cli.road import Road
+from yaongi.cli.road import road_to
 from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import translate as _
 from yaongi.core.licences import terms
@@ -40,7 +39,7 @@ def command(
 ) -> None:
     """Continue, then say what changed and what the model's licence asks."""
     named = [] if model is None else [f"continual.model={json.dumps(str(model))}"]
-    road = Road(read_recipe(recipe, [*overrides, *named]), at={"base": out} if out else None)
+    road = road_to("base", recipe, (*overrides, *named), out)
     _checked = road.start.tokenizer  # what is wrong with model or vocabulary shows before any work
     made = road.base
     licences = imported_licences(road.start.model)

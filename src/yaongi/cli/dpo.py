@@ -7,13 +7,16 @@ from pathlib import Path
 import click
 
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
-from yaongi.cli.recipe import read_recipe
-from yaongi.cli.road import Road
-from yaongi.cli.start import tokenizer_of
-from yaongi.core.artifact import Artifact, open_artifact
+from yaongi.cli.options import (
+    json_option,
+    model_option,
+    out_option,
+    overrides_argument,
+    recipe_argument,
+)
+from yaongi.cli.road import road_to
+from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import translate as _
-from yaongi.model.io import MODEL_KINDS
 
 
 @click.command(
@@ -23,26 +26,15 @@ from yaongi.model.io import MODEL_KINDS
 )  # fmt: skip
 @recipe_argument
 @overrides_argument
-@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
+@model_option
 @out_option
 @json_option
 def command(
     recipe: Path, overrides: tuple[str, ...], model: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Make the model that prefers, then say how it does on held-out pairs."""
-    made = road_from(recipe, overrides, model, "dpo", out).dpo
+    made = road_to("dpo", recipe, overrides, out).begin("adapted", model).dpo
     summarise(made, as_json)
-
-
-def road_from(
-    recipe: Path, overrides: tuple[str, ...], model: Path | None, name: str, out: Path | None
-) -> Road:
-    """The road of a recipe, of which a finished model may stand for the part before preferences."""
-    road = Road(read_recipe(recipe, overrides), at={name: out} if out else None)
-    if model is not None:
-        road.adapted = open_artifact(model, MODEL_KINDS)
-        road.tokenizer = tokenizer_of(road.adapted)
-    return road
 
 
 def summarise(made: Artifact, as_json: bool) -> None:

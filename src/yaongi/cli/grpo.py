@@ -7,12 +7,15 @@ from pathlib import Path
 import click
 
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
-from yaongi.cli.recipe import read_recipe
-from yaongi.cli.road import Road
-from yaongi.core.artifact import open_artifact
+from yaongi.cli.options import (
+    json_option,
+    model_option,
+    out_option,
+    overrides_argument,
+    recipe_argument,
+)
+from yaongi.cli.road import road_to
 from yaongi.core.i18n import translate as _
-from yaongi.model.io import MODEL_KINDS
 
 
 @click.command(
@@ -22,17 +25,14 @@ from yaongi.model.io import MODEL_KINDS
 )  # fmt: skip
 @recipe_argument
 @overrides_argument
-@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
+@model_option
 @out_option
 @json_option
 def command(
     recipe: Path, overrides: tuple[str, ...], model: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Train, then say what the rewards came to."""
-    road = Road(read_recipe(recipe, overrides), at={"grpo": out} if out else None)
-    if model is not None:
-        road.preferring = open_artifact(model, MODEL_KINDS)
-    made = road.grpo
+    made = road_to("grpo", recipe, overrides, out).begin("preferring", model).grpo
     metrics = made.manifest.metrics
     counts = made.manifest.counts
     result = {"path": str(made.path), "kind": "grpo", "counts": counts, "metrics": metrics}

@@ -7,10 +7,14 @@ from pathlib import Path
 import click
 
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
-from yaongi.cli.recipe import read_recipe
-from yaongi.cli.road import Road
-from yaongi.cli.start import tokenizer_of
+from yaongi.cli.options import (
+    json_option,
+    model_option,
+    out_option,
+    overrides_argument,
+    recipe_argument,
+)
+from yaongi.cli.road import road_to
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
@@ -28,17 +32,14 @@ from yaongi.tune.lora import merge_adapter
 )  # fmt: skip
 @recipe_argument
 @overrides_argument
-@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
+@model_option
 @out_option
 @json_option
 def command(
     recipe: Path, overrides: tuple[str, ...], model: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Make the adapter."""
-    road = Road(read_recipe(recipe, overrides), at={"lora": out} if out else None)
-    if model is not None:
-        road.tuned = open_artifact(model, MODEL_KINDS)
-        road.tokenizer = tokenizer_of(road.tuned)
+    road = road_to("lora", recipe, overrides, out).begin("tuned", model)
     made, base = road.lora, road.tuned.path
     _tell(made, f"chat {base} --adapter {made.path}", as_json)
 

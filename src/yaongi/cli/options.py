@@ -21,6 +21,9 @@ out_option = click.option(
 seed_option = click.option(
     "--seed", type=int, default=0, show_default=True, help=_("Where random choices begin.")
 )
+model_option = click.option(
+    "--model", type=click.Path(path_type=Path), help=_("A model to start from.")
+)
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
 dry_run_option = click.option(
     "--dry-run",

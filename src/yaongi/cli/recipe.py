@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ from yaongi.train.pretrain import PretrainConfig
 from yaongi.train.run import BUDGETS
 from yaongi.tune.lora import LoRAConfig
 from yaongi.tune.sft import SFTConfig
+
+Section = TypeVar("Section", bound=Config)
 
 
 class Tuning(Config):
@@ -130,9 +132,20 @@ class Recipe(Config):
     @property
     def pretraining(self) -> PretrainConfig:
         """The section ``pretrain``. Raises ConfigError where a model is continued instead."""
-        if self.pretrain is None:
-            raise ConfigError("The recipe '{name}' has no section pretrain.", name=self.name)
-        return self.pretrain
+        return self.stated("pretrain", self.pretrain)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The section ``sft``. Raises ConfigError where there is none."""
+        return self.stated("sft", self.sft)
+
+    def stated(self, name: str, section: Section | None) -> Section:
+        """The section of that name. Raises ConfigError where the recipe has none."""
+        if section is None:
+            raise ConfigError(
+                "The recipe '{name}' has no section {section}.", name=self.name, section=name
+            )
+        return section
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -7,8 +7,15 @@ from pathlib import Path
 import click
 
 from yaongi.cli.console import emit
-from yaongi.cli.dpo import road_from, summarise
-from yaongi.cli.options import json_option, out_option, overrides_argument, recipe_argument
+from yaongi.cli.dpo import summarise
+from yaongi.cli.options import (
+    json_option,
+    model_option,
+    out_option,
+    overrides_argument,
+    recipe_argument,
+)
+from yaongi.cli.road import road_to
 from yaongi.core.artifact import open_artifact
 from yaongi.core.i18n import translate as _
 from yaongi.core.intervals import wilson
@@ -28,14 +35,15 @@ def command() -> None:
 )
 @recipe_argument
 @overrides_argument
-@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
+@model_option
 @out_option
 @json_option
 def train(
     recipe: Path, overrides: tuple[str, ...], model: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Make the reward model, then say how it does on held-out pairs."""
-    summarise(road_from(recipe, overrides, model, "reward", out).reward, as_json)
+    made = road_to("reward", recipe, overrides, out).begin("adapted", model).reward
+    summarise(made, as_json)
 
 
 @command.command(

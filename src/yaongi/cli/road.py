@@ -8,8 +8,9 @@ station.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaongi
 from yaongi.cli.console import Report, stage
@@ -17,7 +18,7 @@ from yaongi.cli.conversations import tell_corpus, tell_packing
 from yaongi.cli.distilling import Taught, answered
 from yaongi.cli.exporting import exported
 from yaongi.cli.preference import Site, make_dpo, make_reward
-from yaongi.cli.recipe import Recipe, Tuning
+from yaongi.cli.recipe import Recipe, read_recipe
 from yaongi.cli.reinforce import reinforce
 from yaongi.cli.start import Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
@@ -68,12 +69,21 @@ class Road:
             self.out / name if shared else self.out / self.recipe.model_name / name
         )
 
+    def begin(
+        self, stage: Literal["base", "tuned", "adapted", "preferring"], model: Path | None
+    ) -> Road:
+        """Let a finished ``model`` stand for all up to ``stage``, with its tokenizer; None, for
+        nothing."""
+        if model is not None:
+            given = open_artifact(model, MODEL_KINDS)
+            setattr(self, stage, given)  # what the cached property would make
+            self.tokenizer = tokenizer_of(given)
+        return self
+
     @functools.cached_property
     def corpus(self) -> Artifact:
         """Raw text, cleaned of broken rows and duplicates."""
-        data = self.recipe.data
-        if data is None:
-            raise ConfigError("The recipe '{name}' has no section data.", name=self.recipe.name)
+        data = self.recipe.stated("data", self.recipe.data)
         with stage(_("corpus")) as report:
             made = build_corpus(data, self.folder("corpus"), self.seed, on_progress=report)
         for mix in self.recipe.mixes:
@@ -130,11 +140,7 @@ class Road:
     @functools.cached_property
     def start(self) -> Start:
         """What is continued."""
-        if self.recipe.continual is None:
-            raise ConfigError(
-                "The recipe '{name}' has no section continual.", name=self.recipe.name
-            )
-        return Start(self.recipe.continual)
+        return Start(self.recipe.stated("continual", self.recipe.continual))
 
     @functools.cached_property
     def _continued(self) -> Artifact:
@@ -173,7 +179,7 @@ class Road:
     def sft(self) -> Artifact:
         """The model that chats, after every stage of fine-tuning."""
         model = self.base
-        for end, tuning in self._tuning.stages():
+        for end, tuning in self.recipe.tuning.stages():
             shards = self.conversations(tuning.data, f"chat{end}")
             with stage(_("fine-tuning")) as report:
                 model = sft(
@@ -198,10 +204,9 @@ class Road:
     @functools.cached_property
     def lora(self) -> Artifact:
         """An adapter of that model."""
-        if self.recipe.lora is None:
-            raise ConfigError("The recipe '{name}' has no section lora.", name=self.recipe.name)
-        cfg, base = self.recipe.lora.train, self.tuned
-        shards = self.conversations(self.recipe.lora.data, "lora")
+        section = self.recipe.stated("lora", self.recipe.lora)
+        cfg, base = section.train, self.tuned
+        shards = self.conversations(section.data, "lora")
         with stage(_("adapter")) as report:
             made = lora(
                 cfg,
@@ -225,16 +230,13 @@ class Road:
     @functools.cached_property
     def dpo(self) -> Artifact:
         """The model that prefers."""
-        if self.recipe.dpo is None:
-            raise ConfigError("The recipe '{name}' has no section dpo.", name=self.recipe.name)
-        return make_dpo(self.recipe.dpo, self.adapted, self._site)
+        return make_dpo(self.recipe.stated("dpo", self.recipe.dpo), self.adapted, self._site)
 
     @functools.cached_property
     def reward(self) -> Artifact:
         """The reward model."""
-        if self.recipe.reward is None:
-            raise ConfigError("The recipe '{name}' has no section reward.", name=self.recipe.name)
-        return make_reward(self.recipe.reward, self.adapted, self._site)
+        cfg = self.recipe.stated("reward", self.recipe.reward)
+        return make_reward(cfg, self.adapted, self._site)
 
     @functools.cached_property
     def preferring(self) -> Artifact:
@@ -244,9 +246,7 @@ class Road:
     @functools.cached_property
     def grpo(self) -> Artifact:
         """The model that learnt from rewards."""
-        if self.recipe.grpo is None:
-            raise ConfigError("The recipe '{name}' has no section grpo.", name=self.recipe.name)
-        cfg, start = self.recipe.grpo, self.preferring
+        cfg, start = self.recipe.stated("grpo", self.recipe.grpo), self.preferring
         with stage(_("reinforcement")) as report:
             return reinforce(
                 cfg,
@@ -278,9 +278,7 @@ class Road:
     @functools.cached_property
     def taught(self) -> Taught:
         """Who teaches and who learns."""
-        cfg = self.recipe.distill
-        if cfg is None:
-            raise ConfigError("The recipe '{name}' has no section distill.", name=self.recipe.name)
+        cfg = self.recipe.stated("distill", self.recipe.distill)
         own = cfg.data is not None and self.recipe.sft is not None
         return Taught(cfg, lambda: self.sft if own else self.base)
 
@@ -308,9 +306,7 @@ class Road:
     @functools.cached_property
     def answers(self) -> Artifact:
         """What a teacher behind an address says, as a corpus of conversations."""
-        if self.recipe.ask is None:
-            raise ConfigError("The recipe '{name}' has no section ask.", name=self.recipe.name)
-        return answered(self.recipe.ask, self.folder, self.seed)
+        return answered(self.recipe.stated("ask", self.recipe.ask), self.folder, self.seed)
 
     @property
     def model(self) -> Artifact:
@@ -341,14 +337,13 @@ class Road:
         last = next((name for name, part in parts.items() if part is not None), None)
         if last is None:
             return []
-        name = f"chat{self._tuning.stages()[-1][0]}" if last == "sft" else last
+        name = f"chat{self.recipe.tuning.stages()[-1][0]}" if last == "sft" else last
         return [open_artifact(self.folder(f"{name}-{kind}"), kind) for kind in _KINDS]
 
-    @property
-    def _tuning(self) -> Tuning:
-        if self.recipe.sft is None:
-            raise ConfigError("The recipe '{name}' has no section sft.", name=self.recipe.name)
-        return self.recipe.sft
+
+def road_to(stage: str, recipe: Path, overrides: Sequence[str], out: Path | None) -> Road:
+    """The road of the recipe at ``recipe``, of which ``stage`` goes to ``out``."""
+    return Road(read_recipe(recipe, overrides), at={stage: out} if out else None)
 
 
 def load_whole(path: Path) -> tuple[LM, AnyTokenizer]:

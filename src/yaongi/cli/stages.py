@@ -16,6 +16,7 @@ from yaongi.cli.options import (
     dry_run_option,
     json_option,
     licence_lines,
+    model_option,
     origin_lines,
     out_option,
     overrides_argument,
@@ -23,14 +24,12 @@ from yaongi.cli.options import (
 )
 from yaongi.cli.plan import emit_dry_run
 from yaongi.cli.recipe import make_recipe, read_recipe
-from yaongi.cli.road import Road
-from yaongi.cli.start import tokenizer_of
+from yaongi.cli.road import Road, road_to
 from yaongi.cli.tokenizer import report as tokenizer_report
-from yaongi.core.artifact import Artifact, open_artifact
+from yaongi.core.artifact import Artifact
 from yaongi.core.errors import ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_bytes
-from yaongi.model.io import MODEL_KINDS
 
 
 def _summary(artifact: Artifact, as_json: bool) -> None:
@@ -74,7 +73,7 @@ def data() -> None:
 @json_option
 def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Make the corpus."""
-    _summary(_road(recipe, overrides, "corpus", out).corpus, as_json)
+    _summary(road_to("corpus", recipe, overrides, out).corpus, as_json)
 
 
 @data.command(
@@ -91,7 +90,7 @@ def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_js
 @json_option
 def data_ask(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Make the corpus of answers."""
-    _summary(_road(recipe, overrides, "answers-corpus", out).answers, as_json)
+    _summary(road_to("answers-corpus", recipe, overrides, out).answers, as_json)
 
 
 data.add_command(data_examples.command)
@@ -130,7 +129,7 @@ def tokenizer_train(
 ) -> None:
     """Make the tokenizer."""
     if recipe is not None and not paths:
-        road = _road(recipe, overrides, "tokenizer", out)
+        road = road_to("tokenizer", recipe, overrides, out)
     elif paths and recipe is None and out is not None:
         road = _files_road(paths, vocab_size, out)
     else:
@@ -171,7 +170,7 @@ def pretrain(
     if dry_run:
         emit_dry_run(read_recipe(recipe, overrides), as_json)
         return
-    _summary(_road(recipe, overrides, "base", out).base, as_json)
+    _summary(road_to("base", recipe, overrides, out).base, as_json)
 
 
 @click.command(
@@ -181,7 +180,7 @@ def pretrain(
 )  # fmt: skip
 @recipe_argument
 @overrides_argument
-@click.option("--model", type=click.Path(path_type=Path), help=_("A model to start from."))
+@model_option
 @out_option
 @json_option
 def sft(
@@ -195,11 +194,7 @@ def sft(
     checked = read_recipe(recipe, overrides)
     last = checked.sft.stages()[-1][0] if checked.sft else ""
     road = Road(checked, at={f"sft{last}": out} if out else None)
-    if model is not None:
-        base = open_artifact(model, MODEL_KINDS)
-        road.base = base
-        road.tokenizer = tokenizer_of(base)
-    _summary(road.sft, as_json)
+    _summary(road.begin("base", model).sft, as_json)
 
 
 @click.command(
@@ -231,12 +226,8 @@ def distill(
     named = [f"distill.{k}={json.dumps(str(v))}" for k, v in given.items() if v is not None]
     if model is not None:
         named.append("distill.train.model=null")
-    road = _road(recipe, (*overrides, *named), "distill", out)
+    road = road_to("distill", recipe, (*overrides, *named), out)
     _summary(road.distill, as_json)
     if not as_json:
         for line in licence_lines(imported_licences(road.taught.teacher)):
             click.echo(line)
-
-
-def _road(recipe: Path, overrides: tuple[str, ...], name: str, out: Path | None) -> Road:
-    return Road(read_recipe(recipe, overrides), at={name: out} if out else None)
