@@ -16,20 +16,17 @@ from pydantic import Field
 from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.licences import copy_legal
 from yaongi.core.seeds import Seed
-from yaongi.data.batches import PackedConversations
-from yaongi.data.origin import check_tokenizer
-from yaongi.infer.generate import check_fits
 from yaongi.model.adapter_io import KIND, load_adapters, save_adapter
-from yaongi.model.io import load_config, load_model, save_model
+from yaongi.model.io import load_model, save_model
 from yaongi.model.lora import AdapterConfig, adapter_tensors, add_adapters
 from yaongi.model.merge import bake
-from yaongi.text.foreign import AnyTokenizer, load_tokenizer, save_tokenizer
+from yaongi.text.foreign import AnyTokenizer, save_tokenizer
 from yaongi.train.loop import Step
 from yaongi.train.objectives import next_token
 from yaongi.train.optim import OptimizerChoice
 from yaongi.train.optim.adamw import AdamW
 from yaongi.train.run import Probes, finish, recover, run_training
-from yaongi.tune.sft import SFTConfig
+from yaongi.tune.sft import SFTConfig, open_conversations
 
 MERGED = "merged"
 
@@ -70,17 +67,7 @@ def lora(
     made: dict[str, Any] = {"config": cfg.as_json(), "parents": [base, shards], "seed": seed}
     if found := existing(out, KIND, **made):
         return found
-    check_tokenizer(base, shards)
-    tokenizer = load_tokenizer(base.path)
-    check_fits(tokenizer, load_config(base.path).vocab_size)
-    batches = PackedConversations(
-        shards,
-        cfg.batch_rows,
-        cfg.seq_len,
-        Seed(seed).split("sft", "data"),  # the conversations full fine-tuning would see
-        domains=cfg.domains,
-        truncate=cfg.truncate,
-    )
+    tokenizer, batches = open_conversations(cfg, base, shards, seed)
     with draft(out, KIND, **made, resumable=True) as work:
         recover(work)
         model = load_model(base.path, dtype=torch.float32, verify=True)

@@ -6,9 +6,8 @@ numbers; they differ in what they compute of a batch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -29,29 +28,24 @@ from yaongi.train.loop import Step
 from yaongi.train.objectives import MicroBatch, Objective, to_device
 from yaongi.train.optim import OptimizerChoice
 from yaongi.train.optim.adamw import AdamW
-from yaongi.train.run import TrainConfig
+from yaongi.tune.epochs import EpochsConfig
 
-DEFAULT_EPOCHS = 1.0
 VALIDATION_ROWS = 4
 """Rows of held-out pairs in a forward pass."""
 
 
-class PairConfig(TrainConfig):
+class PairConfig(EpochsConfig):
     """Settings of learning from pairs: those of every training, and how to read the pairs.
 
     Attributes:
         seq_len: the longest conversation; a row holds two of them, so batch_tokens must be a
             multiple of twice as much.
-        epochs: the budget as passes over the pairs, instead of steps, tokens or minutes; one when
-            none of them is given.
-        domains: which domains of the pairs; None takes all.
         truncate: cut longer conversations at their end instead of leaving their pairs out.
     """
 
+    DEFAULT_EPOCHS = 1.0
+
     optimizer: OptimizerChoice = Field(default_factory=lambda: AdamW(lr=2e-5, weight_decay=0.0))
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    domains: tuple[str, ...] | None = None
-    truncate: bool = False
 
     @model_validator(mode="after")
     def _rows_hold_pairs(self) -> PairConfig:
@@ -69,13 +63,6 @@ class PairConfig(TrainConfig):
     def batch_rows(self) -> int:
         """Rows of one optimizer step."""
         return self.batch_tokens // (2 * self.seq_len)
-
-    def steps_of(self, pairs: PackedPairs) -> int | None:
-        """The number of steps, where the budget is in epochs."""
-        if any(budget is not None for budget in (self.steps, self.tokens, self.minutes)):
-            return None
-        rows = (self.epochs or DEFAULT_EPOCHS) * pairs.rows_per_epoch
-        return max(1, math.ceil(rows / pairs.batch_rows))
 
 
 def open_pairs(

@@ -7,10 +7,9 @@ cost and not the loss.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -21,38 +20,26 @@ from yaongi.data.batches import PackedConversations
 from yaongi.data.origin import check_tokenizer
 from yaongi.infer.generate import check_fits
 from yaongi.model.io import load_config, load_model, save_model
-from yaongi.text.foreign import load_tokenizer, save_tokenizer
+from yaongi.text.foreign import AnyTokenizer, load_tokenizer, save_tokenizer
 from yaongi.train.loop import Step
 from yaongi.train.objectives import next_token
 from yaongi.train.optim import OptimizerChoice
 from yaongi.train.optim.adamw import AdamW
-from yaongi.train.run import Probes, TrainConfig, finish, recover, run_training
+from yaongi.train.run import Probes, finish, recover, run_training
+from yaongi.tune.epochs import EpochsConfig
 
 KIND = "sft"
-DEFAULT_EPOCHS = 2.0
 
 
-class SFTConfig(TrainConfig):
+class SFTConfig(EpochsConfig):
     """Settings of fine-tuning: those of every training, and how to read the conversations.
 
-    Attributes:
-        epochs: the budget as passes over the conversations, instead of steps, tokens or
-            minutes; two when none of them is given.
-        domains: which domains of the shards; None takes all.
-        truncate: cut conversations longer than seq_len instead of leaving them out.
+    Two passes over them when no budget is given.
     """
 
-    optimizer: OptimizerChoice = Field(default_factory=lambda: AdamW(lr=3e-4))
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    domains: tuple[str, ...] | None = None
-    truncate: bool = False
+    DEFAULT_EPOCHS = 2.0
 
-    def steps_of(self, batches: PackedConversations) -> int | None:
-        """The number of steps, where the budget is in epochs."""
-        if any(budget is not None for budget in (self.steps, self.tokens, self.minutes)):
-            return None
-        rows = (self.epochs or DEFAULT_EPOCHS) * batches.rows_per_epoch
-        return max(1, math.ceil(rows / batches.batch_rows))
+    optimizer: OptimizerChoice = Field(default_factory=lambda: AdamW(lr=3e-4))
 
 
 def sft(
@@ -81,16 +68,7 @@ def sft(
     made: dict[str, Any] = {"config": cfg.as_json(), "parents": [base, shards], "seed": seed}
     if found := existing(out, KIND, **made):
         return found
-    check_tokenizer(base, shards)
-    check_fits(load_tokenizer(base.path), load_config(base.path).vocab_size)
-    batches = PackedConversations(
-        shards,
-        cfg.batch_rows,
-        cfg.seq_len,
-        Seed(seed).split("sft", "data"),
-        domains=cfg.domains,
-        truncate=cfg.truncate,
-    )
+    _tokenizer, batches = open_conversations(cfg, base, shards, seed)
     with draft(out, KIND, **made, resumable=True) as work:
         recover(work)
         # an imported base may be in half precision; training keeps its master weights in fp32
@@ -112,3 +90,25 @@ def sft(
             metrics={**run.metrics, "training_s": round(run.seconds, 1)},
             hardware=run.machine,
         )
+
+
+def open_conversations(
+    cfg: SFTConfig, base: Artifact, shards: Artifact, seed: int
+) -> tuple[AnyTokenizer, PackedConversations]:
+    """The tokenizer of ``base``, and the conversations in the order that ``seed`` says.
+
+    Raises:
+        DataError: the shards were made with another tokenizer, or no conversation fits.
+        TokenizerError: the base has no tokenizer, or one with more ids than the model.
+    """
+    check_tokenizer(base, shards)
+    tokenizer = load_tokenizer(base.path)
+    check_fits(tokenizer, load_config(base.path).vocab_size)
+    return tokenizer, PackedConversations(
+        shards,
+        cfg.batch_rows,
+        cfg.seq_len,
+        Seed(seed).split("sft", "data"),
+        domains=cfg.domains,
+        truncate=cfg.truncate,
+    )
