@@ -28,8 +28,8 @@ the pretrained models of [real-text.md](real-text.md) (1.6 million tokens each).
 Every stage starts from the one above it. Word problems: GSM8K and Korean ones; code: GPTeacher; \
 conversations: small talk, instructions and tool calls; preferences: Korean and English pairs, \
 DPO with β 0.1. All of it may be shared (tiers A and B: permissive, attribution, share-alike). \
-What is held out is so for these stages; of the word problems pretraining had read about a tenth as \
-text, held-out ones among them."""
+What is held out is so for these stages; of the word problems pretraining had read about a tenth \
+as text, held-out ones among them."""
 
 
 def page(found: Mapping[str, Any]) -> str:
