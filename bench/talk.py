@@ -49,6 +49,7 @@ PAGE_TOKENS, ANSWER_TOKENS, SEQ_LEN = 20_000, 10_000, 512
 PROBLEMS = 60  # of each language
 PREFERENCES = {"pref-ko": "Korean", "pref-en": "English"}
 HELD_OUT_DIALOGUES = {"small-talk": 4, "instructions": 2, "math-ko": 1, "math-en": 1, "code": 1}
+SAMPLED: dict[str, Any] = {"temperature": 0.7, "top_p": 0.9, "seed": 0}
 ASKED = ("안녕? 너는 누구야?", "오늘 너무 피곤해.", "주말에 뭐 하면 좋을까?", "47 더하기 25는?")
 
 
@@ -190,7 +191,7 @@ class Lab:
                 yield messages
 
     def dialogues(self) -> list[dict[str, str]]:
-        """What the last two stages say, greedily: the first held-out questions, and fixed ones."""
+        """What the last two stages say to the first held-out questions, and to fixed ones."""
         questions = [{"from": "asked", "question": q, "reference": ""} for q in ASKED]
         for domain, n in HELD_OUT_DIALOGUES.items():
             for messages in itertools.islice(self._held_out(domain), n):
@@ -201,7 +202,8 @@ class Lab:
             model = yaongi.load(self.stages[stage].path)
             for row in questions:
                 said = [{"role": "user", "content": row["question"]}]
-                row[stage] = model.chat(said, max_tokens=60)
+                row[stage] = model.chat(said, max_tokens=60, **SAMPLED)
+                row[f"{stage}, greedy"] = model.chat(said, max_tokens=60)
         return questions
 
 

@@ -78,8 +78,8 @@ def _of_model(model: Mapping[str, Any]) -> list[str]:
         grid(["pairs", "", *STAGES.values()], _preferences(stages)),
         "**Held-out word problems with the right number**, greedily",
         grid(["", *STAGES.values()], _problems(stages)),
-        "**Dialogues**, unedited, greedy, at most 60 tokens; the first questions held out of each "
-        "set, and four that were written beforehand",
+        "**Dialogues**, unedited, at most 60 tokens, at temperature 0.7 with top-p 0.9 and greedily; "
+        "four questions written beforehand, and the first held out of each set",
         *_dialogues(model["dialogues"]),
     ]
 
@@ -131,7 +131,8 @@ def _dialogues(rows: Sequence[Mapping[str, str]]) -> list[str]:
     parts = []
     for row in rows:
         said = {"question": row["question"], "reference": row["reference"],
-                "conversations": row["sft-2"], "preferences": row["dpo"]}  # fmt: skip
+                "conversations": row["sft-2"], "preferences": row["dpo"],
+                "preferences, greedy": row["dpo, greedy"]}  # fmt: skip
         lines = [f"    [{name}] {_indented(text)}" for name, text in said.items() if text]
         parts.append("\n".join(lines))
     return [part for row in zip(_titles(rows), parts, strict=True) for part in row if part]
