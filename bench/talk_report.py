@@ -78,8 +78,8 @@ def _of_model(model: Mapping[str, Any]) -> list[str]:
         grid(["pairs", "", *STAGES.values()], _preferences(stages)),
         "**Held-out word problems with the right number**, greedily",
         grid(["", *STAGES.values()], _problems(stages)),
-        "**Dialogues**, unedited, at most 60 tokens, at temperature 0.7 with top-p 0.9 and greedily; "
-        "four questions written beforehand, and the first held out of each set",
+        "**Dialogues**, unedited, at most 60 tokens, at temperature 0.7 with top-p 0.9 and "
+        "greedily; four questions written beforehand, and the first held out of each set",
         *_dialogues(model["dialogues"]),
     ]
 
