@@ -21,7 +21,16 @@ from yaongi.interop.hub_files import Remote
 T = TypeVar("T")
 ATTEMPTS = 4
 FIRST_WAIT_S = 1.0
-_CLIENTS = ("huggingface_hub", "hf_xet", "httpx", "httpcore", "requests", "urllib3", "ssl", "socket")
+_CLIENTS = (
+    "huggingface_hub",
+    "hf_xet",
+    "httpx",
+    "httpcore",
+    "requests",
+    "urllib3",
+    "ssl",
+    "socket",
+)
 
 
 class Repo(NamedTuple):

@@ -89,9 +89,13 @@ def _objection(role: str, stated: str, licence: str | None) -> str | None:
         if is_permissive(stated) or same:
             return None
         return translate(
-            "{terms} Only --licence {name} keeps to that.", terms=" ".join(terms(stated)), name=stated
+            "{terms} Only --licence {name} keeps to that.",
+            terms=" ".join(terms(stated)),
+            name=stated,
         )
-    things = [thing for thing in against(stated) if not (thing == "non-commercial" and _nc(licence))]
+    things = [
+        thing for thing in against(stated) if not (thing == "non-commercial" and _nc(licence))
+    ]
     return judge(stated).reason if things else None
 
 
