@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 WRITER, READER = "hf_writer0123456789", "hf_reader0123456789"
-LFS_BYTES = 20_000
+LFS_BYTES = 5_000
 """Files from this size on are large ones, and everything that ends like a weights file."""
 WEIGHTS = (".safetensors", ".gguf", ".zst", ".bin")
 
@@ -77,6 +77,7 @@ class Fault:
     Attributes:
         when: which requests, by method and path.
         times: how many of them; the rest succeed.
+        after: only the answer is lost; what was asked for has happened.
     """
 
     when: Callable[[str, str], bool]
@@ -84,13 +85,15 @@ class Fault:
     cut_after: int | None = None
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
+    message: str = "as the test wants"
+    after: bool = False
 
 
 class Hub:
     """What the server knows.
 
     Attributes:
-        log: (method, path, headers) of every request.
+        log: (method, path, headers) of every request; the headers' names in lower case.
         lie: called with (name, bytes) of each file sent; returns what to send instead.
     """
 
@@ -141,6 +144,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     hub: Hub
+    quiet = False
 
     def log_message(self, *_: Any) -> None:
         return None
@@ -152,7 +156,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         self.path_only = unquote(urlsplit(self.path).path)
-        self.hub.log.append((self.command, self.path_only, dict(self.headers.items())))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.hub.log.append((self.command, self.path_only, headers))
         fault = self.hub.fault(self.command, self.path_only)
         if fault and fault.cut_after is not None and self.command in ("POST", "PUT"):
             self.rfile.read(min(fault.cut_after, int(self.headers.get("Content-Length", 0))))
@@ -163,7 +168,11 @@ class Handler(BaseHTTPRequestHandler):
         self.cut_after = fault.cut_after if fault else None
         try:
             if fault and fault.status:
-                raise Refused(fault.status, "as the test wants")
+                if fault.after:
+                    self.quiet = True
+                    self._route(body)
+                    self.quiet = False
+                raise Refused(fault.status, fault.message)
             with self.hub.lock:
                 self._route(body)
         except Refused as error:
@@ -182,6 +191,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+        if self.quiet:
+            return
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         headers = {"Content-Length": str(len(data)), **(headers or {})}

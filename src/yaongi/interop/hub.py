@@ -136,11 +136,10 @@ def _notes(parcel: Parcel) -> list[str]:
         notes.append(
             translate("Nothing says what it was made from; --made-from names its artifact.")
         )
-    if places := private_places(m.config):
+    if places := private_places(parcel):
         notes.append(
             translate(
-                "The manifest names folders of this machine: {places}",
-                places=", ".join(dict.fromkeys(places)),
+                "What is sent names folders of this machine: {places}", places=", ".join(places)
             )
         )
     if kept_back := sorted(set(m.files) - set(parcel.files)):

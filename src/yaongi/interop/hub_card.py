@@ -80,7 +80,7 @@ def _model_metadata(about: About) -> Any:
         pipeline_tag=None if what is What.TOKENIZER else _pipeline(about.parcel),
         tags=tags,
         eval_results=list(map(_result, about.scores)) or None,
-        model_name=about.repo.partition("/")[2],
+        model_name=about.repo.partition("/")[2] if about.scores else None,
     )
 
 

@@ -6,7 +6,6 @@ repeats it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -21,16 +20,7 @@ from yaongi.interop.hub_files import Remote
 T = TypeVar("T")
 ATTEMPTS = 4
 FIRST_WAIT_S = 1.0
-_CLIENTS = (
-    "huggingface_hub",
-    "hf_xet",
-    "httpx",
-    "httpcore",
-    "requests",
-    "urllib3",
-    "ssl",
-    "socket",
-)
+_LINE = ("hf_xet", "httpx", "httpcore", "ssl", "socket")
 
 
 class Repo(NamedTuple):
@@ -129,7 +119,7 @@ def tried(call: Callable[[], T], repo: Repo, api: Any) -> T:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
 
 
 def _status(error: BaseException) -> int | None:
@@ -140,20 +130,31 @@ def _status(error: BaseException) -> int | None:
     return None
 
 
-def _is_of_the_hub(error: BaseException) -> bool:
-    """Whether the Hub, its client or the line raised it: an answer that is no JSON counts too."""
+def _is_of_the_line(error: BaseException) -> bool:
+    """Whether the way to the Hub broke."""
     return any(
-        isinstance(one, (ConnectionError, TimeoutError, json.JSONDecodeError))
-        or type(one).__module__.startswith(_CLIENTS)
+        isinstance(one, (ConnectionError, TimeoutError))
+        or type(one).__module__.startswith(_LINE)
         or "Consistency check failed" in str(one)
+        for one in _causes(error)
+    )
+
+
+def _is_of_the_hub(error: BaseException) -> bool:
+    """Whether the Hub, its client or the line raised it. An answer that is no JSON, or lacks
+    something, is a ValueError or KeyError of the client."""
+    return _is_of_the_line(error) or any(
+        isinstance(one, (ValueError, KeyError))
+        or type(one).__module__.startswith("huggingface_hub")
         for one in _causes(error)
     )
 
 
 def _is_passing(error: BaseException) -> bool:
     """Whether trying again may help: the line broke, or the Hub is overloaded."""
-    status = _status(error)
-    return status is None or status in (408, 429) or status >= 500
+    if (status := _status(error)) is None:
+        return _is_of_the_line(error)
+    return status in (408, 429) or status >= 500
 
 
 def _told(error: Exception, repo: Repo, api: Any) -> HubError:
@@ -197,6 +198,13 @@ def _told(error: Exception, repo: Repo, api: Any) -> HubError:
             "{endpoint} answered {status} for {repo}: {reason}. What was already transferred is "
             "kept; run the same command again to go on.",
             status=status,
+            reason=reason,
+            **fields,
+        )
+    if not _is_of_the_line(error):
+        return HubError(
+            "{endpoint} does not answer as a Hub does: {reason}. Look at HF_ENDPOINT, if you set "
+            "it; the login page of a network may be in between.",
             reason=reason,
             **fields,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -190,11 +190,19 @@ def _short(path: str) -> str:
     return Path(*place.parts[-2:]).as_posix()
 
 
-def private_places(config: Any) -> list[str]:
-    """Absolute paths in a stage's settings, which are part of its identity and so cannot change."""
-    if is_mapping(config):
-        return [place for value in config.values() for place in private_places(value)]
-    if isinstance(config, list):
-        return [place for value in config for place in private_places(value)]
-    found = isinstance(config, str) and Path(config.removeprefix("hf:")).is_absolute()
-    return [config] if found and "\n" not in config else []
+def private_places(parcel: Parcel) -> list[str]:
+    """Absolute paths of this machine that travel: they are part of what the artifact is."""
+    found = list(_places(parcel.artifact.manifest.config))
+    if adapter := parcel.files.get("adapter.json"):
+        found += _places(json.loads(adapter.read_text("utf-8")))
+    return list(dict.fromkeys(found))
+
+
+def _places(value: Any) -> Iterator[str]:
+    if is_mapping(value):
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from _places(entry)
+    elif isinstance(value, str) and Path(value.removeprefix("hf:")).is_absolute():
+        yield value
