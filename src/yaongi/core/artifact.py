@@ -408,8 +408,8 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 def partial_path(out: str | Path) -> Path:
     """The folder a stage works in until it is done."""
-    out = Path(out)
-    return out.with_name(out.name + ".partial")
+    out = Path(out) if Path(out).name else Path(out).resolve()  # "." has no name of its own
+    return out.parent / f"{out.name}.partial"
 
 
 def trace(path: str | Path) -> list[tuple[int, Ancestor]]:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,8 @@ def _get_large(repo: Repo, remote: Remote, folder: Path, api: Any) -> None:
     does Xet's; hence not for files beyond what the Hub serves by HTTP.
     """
     hub = library()
-    part = folder / ".cache" / f"{remote.sha256 or remote.git_sha1}.part"
+    named = sha256(remote.name.encode()).hexdigest()[:16]  # two names may have one content
+    part = folder / ".cache" / f"{named}-{remote.sha256 or remote.git_sha1}.part"
     part.parent.mkdir(exist_ok=True)
     if part.is_file() and part.stat().st_size > remote.bytes:
         part.unlink()
