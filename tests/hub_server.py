@@ -86,6 +86,7 @@ class Fault:
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "as the test wants"
+    code: str = ""
     after: bool = False
 
 
@@ -172,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
                     self.quiet = True
                     self._route(body)
                     self.quiet = False
-                raise Refused(fault.status, fault.message)
+                raise Refused(fault.status, fault.message, fault.code)
             with self.hub.lock:
                 self._route(body)
         except Refused as error:

@@ -161,7 +161,8 @@ def _licence(about: About) -> str:
 
 
 def _run(about: About) -> str:
-    return f"### {_('How to run')}\n\n{how_to_run(about.repo, about.parcel, about.base_model)}"
+    title = _("How to run")
+    return f"### {title}\n\n{how_to_run(about.repo, about.parcel, about.base_model)}"
 
 
 def _data(about: About) -> str:
@@ -198,12 +199,13 @@ def _base(about: About) -> str:
     models = about.of("model")
     if not models and not about.base_model:
         return ""
-    lines = [f"### {_('Base model')}", ""]
+    title = _("Base model")
+    lines = [f"### {title}", ""]
     if about.base_model:
-        lines.append(f"- {_('made from')}: [{about.base_model}](https://hf.co/{about.base_model})")
+        lines.append(f"- [{about.base_model}](https://hf.co/{about.base_model})")
     for origin in models:
         lines.append(f"- {_escape(origin.uri or origin.name)}: "
-                     f"{_escape('; '.join(origin.licences) or _(UNSTATED))}")  # fmt: skip
+                     f"{_escape('; '.join(origin.licences) or UNSTATED)}")  # fmt: skip
         duties = [duty for name in origin.licences or (UNSTATED,) for duty in terms(name)]
         lines += [f"  - {duty}" for duty in duties]
     return "\n".join(lines)
@@ -218,10 +220,13 @@ def _results(about: About) -> str:
     notes = [_("Measured by yaongi eval.")]
     if about.parcel.what is What.GGUF:
         notes.append(_("Measured before the conversion; quantized weights score a little worse."))
-    return "\n\n".join([f"### {_('Results')}", table, " ".join(notes)])
+    title = _("Results")
+    return "\n\n".join([f"### {title}", table, " ".join(notes)])
 
 
 def _score(row: Mapping[str, Any]) -> list[str]:
+    units = {"bits per byte": _("bits per byte"), "exact match": _("exact match")}
+
     def show(value: float | None) -> str:
         return "–" if value is None else f"{value:.3f}"
 
@@ -229,7 +234,7 @@ def _score(row: Mapping[str, Any]) -> list[str]:
     return [
         _escape(row["name"]),
         show(row["value"]),
-        _(row["unit"]),
+        units.get(row["unit"], row["unit"]),
         f"{show(row['low'])} – {show(row['high'])}",
         baseline if row["baseline"] is not None else "–",
         show(row["chance"]),
@@ -239,9 +244,10 @@ def _score(row: Mapping[str, Any]) -> list[str]:
 def _made(about: About) -> str:
     m = about.parcel.artifact.manifest
     commit = f", git {m.git_commit[:12]}" if m.git_commit else ""
+    title = _("How it was made")
     return "\n\n".join(
         [
-            f"### {_('How it was made')}",
+            f"### {title}",
             _(
                 "With yaongi {version}{commit}: settings, seed, versions, the hash of every file "
                 "and the whole ancestry are in `manifest.json`; `yaongi trace` prints it. The "

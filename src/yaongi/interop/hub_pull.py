@@ -140,6 +140,8 @@ def _some(repo: Repo, there: Mapping[str, Remote], only: str | None) -> list[str
     """The files to take of a repository that is not ours, or of which a part is asked for."""
     safe = [n for n in there if not is_pickle(n) and n not in (MANIFEST, ".gitattributes")]
     names = chosen(safe, only)
+    if not names and only is None:
+        raise ArtifactError("{repo} holds nothing that could be fetched.", repo=repo.uri)
     if not names:
         raise ArtifactError(
             "{repo} has no files for --only {only}. It has {names}. Parts are {parts}, or a "

@@ -40,11 +40,12 @@ def how_to_run(repo: str, parcel: Parcel, base_model: str | None) -> str:
 def _with_yaongi(repo: str, name: str, parcel: Parcel) -> list[str]:
     """Getting it, and the first thing one does with it."""
     prefix = "datasets/" if parcel.what is What.DATA else ""
+    begin, base = _("Once upon a time"), _("ITS_MODEL")
     first = {
         What.MODEL: [f"yaongi chat {name}" if _chats(parcel.artifact) else
-                     f'yaongi generate {name} --prompt "{_("Once upon a time")}"'],
+                     f'yaongi generate {name} --prompt "{begin}"'],
         What.HF: [f"yaongi import {name} --out {name}-imported", f"yaongi chat {name}-imported"],
-        What.ADAPTER: [f"yaongi chat {_('ITS_MODEL')} --adapter {name}"],
+        What.ADAPTER: [f"yaongi chat {base} --adapter {name}"],
         What.DATA: [f"yaongi data report {name}"],
     }  # fmt: skip
     return [

@@ -14,7 +14,7 @@ import yaongi
 from yaongi.core.artifact import MANIFEST, draft, open_artifact, partial_path, trace
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError, DataError, HubError
 from yaongi.data.shards import ShardsConfig, build_shards
-from yaongi.interop import hub_client, hub_pull
+from yaongi.interop import hub_client, hub_files, hub_pull
 from yaongi.interop.hf import import_hf
 from yaongi.interop.hub import plan_push, push
 from yaongi.interop.hub_client import Repo, parse_repo
@@ -477,6 +477,18 @@ def test_what_is_not_there_is_named(made, hub, tmp_path):
         pull(Repo("other/model", revision="v9"), tmp_path / "got")
 
 
+def test_terms_that_have_to_be_accepted_are_said(hub, tmp_path):
+    hub.faults = [Fault(lambda verb, path: True, status=403, times=9, code="GatedRepo")]
+    with pytest.raises(HubError, match=r"accept its terms first: http.*/me/small"):
+        pull(REPO, tmp_path / "got")
+
+
+def test_a_repository_with_nothing_in_it(hub, tmp_path):
+    hub.add("me/small", {".gitattributes": b"x"})
+    with pytest.raises(ArtifactError, match="nothing that could be fetched"):
+        pull(REPO, tmp_path / "got")
+
+
 def test_a_hub_out_of_reach_is_said(made, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
@@ -598,6 +610,12 @@ def test_links_and_pickles_do_not_leave(made, tmp_path):
         work.finish()
     with pytest.raises(ArtifactError, match=r"optimizer\.pt is not sent"):
         plan_push(tmp_path / "p", REPO)
+
+
+def test_a_file_the_hub_would_not_take_is_said_before_it_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_files, "FILE_BYTES", 10)
+    with pytest.raises(ArtifactError, match="larger than the Hub takes"):
+        plan_push(with_licences(tmp_path / "m", "MIT"), REPO)
 
 
 def test_a_damaged_artifact_does_not_leave(tmp_path):
