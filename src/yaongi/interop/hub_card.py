@@ -227,18 +227,15 @@ def _results(about: About) -> str:
 def _score(row: Mapping[str, Any]) -> list[str]:
     units = {"bits per byte": _("bits per byte"), "exact match": _("exact match")}
 
-    def show(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
+    def show(value: float) -> str:
+        return f"{value:.3f}"
 
-    baseline = f"{show(row['baseline'])} ({_escape(row['baseline_name'] or '')})"
-    return [
-        _escape(row["name"]),
-        show(row["value"]),
-        units.get(row["unit"], row["unit"]),
-        f"{show(row['low'])} – {show(row['high'])}",
-        baseline if row["baseline"] is not None else "–",
-        show(row["chance"]),
-    ]
+    baseline = "–"
+    if row["baseline"] is not None:
+        baseline = f"{show(row['baseline'])} ({_escape(row['baseline_name'] or '')})"
+    interval = f"{show(row['low'])} – {show(row['high'])}"
+    unit: str = units.get(row["unit"], row["unit"])
+    return [_escape(row["name"]), show(row["value"]), unit, interval, baseline, show(row["chance"])]
 
 
 def _made(about: About) -> str:
