@@ -234,7 +234,7 @@ def _score(row: Mapping[str, Any]) -> list[str]:
     if row["baseline"] is not None:
         baseline = f"{show(row['baseline'])} ({_escape(row['baseline_name'] or '')})"
     interval = f"{show(row['low'])} – {show(row['high'])}"
-    unit: str = units.get(row["unit"], row["unit"])
+    unit = str(units.get(row["unit"], row["unit"]))
     return [_escape(row["name"]), show(row["value"]), unit, interval, baseline, show(row["chance"])]
 
 

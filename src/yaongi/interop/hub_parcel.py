@@ -104,7 +104,7 @@ def pack(path: Path, *, made_from: Path | None = None) -> Parcel:
         _check_whole(path)
         artifact.verify()
     m = artifact.manifest
-    names = [name for name in m.files if name not in m.withheld]
+    names = [name for name in m.files if name not in (*m.withheld, CARD)]  # it gets our card
     what = _what(artifact, names)
     if what is What.DATA:
         names = [name for name in names if name not in REFUSED]

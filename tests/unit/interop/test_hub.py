@@ -328,6 +328,17 @@ def test_somebody_elses_model_imports_and_remembers_the_commit(made, hub, tmp_pa
     assert rows[0][1].licences == ["llama3.2"]
 
 
+def test_somebody_elses_model_can_be_passed_on(made, hub, tmp_path):
+    foreign(made, hub)
+    pull(Repo("other/model"), tmp_path / "got")
+    sent(tmp_path / "got")
+    pull(REPO, tmp_path / "again")
+    ours, theirs = open_artifact(tmp_path / "again"), open_artifact(tmp_path / "got")
+    assert ours.hash == theirs.hash
+    ours.verify()
+    assert "license: llama3.2" in (tmp_path / "again" / "README.md").read_text("utf-8")
+
+
 def test_weights_that_are_only_pickles_are_refused(hub, tmp_path):
     hub.add("other/model", {"config.json": b"{}", "pytorch_model.bin": b"x"})
     with pytest.raises(ArtifactError, match="pickles"):
