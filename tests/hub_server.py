@@ -13,7 +13,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
                     self._route(body)
                     self.quiet = False
                 raise Refused(fault.status, fault.message, fault.code)
-            with self.hub.lock:
+            with nullcontext() if self.command == "GET" else self.hub.lock:
                 self._route(body)
         except Refused as error:
             headers = {"X-Error-Message": str(error), "X-Error-Code": error.code}

@@ -77,7 +77,7 @@ def local_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
-    from yaongi.interop import hub_client, hub_pull
+    from yaongi.interop import hub_client, hub_fetch
 
     with hub_server.serve() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
@@ -85,6 +85,6 @@ def local_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
         monkeypatch.setattr(hub_client, "FIRST_WAIT_S", 0.0)
-        monkeypatch.setattr(hub_pull, "RESUME_BYTES", 50_000)
+        monkeypatch.setattr(hub_fetch, "RESUME_BYTES", 50_000)
         monkeypatch.setattr(_http.time, "sleep", lambda _s: None)
         yield hub

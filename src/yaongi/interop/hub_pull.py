@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,8 @@ from yaongi.core.licences import UNSTATED
 from yaongi.core.units import human_bytes
 from yaongi.interop.hf_licence import find_licence
 from yaongi.interop.hub import read_manifest
-from yaongi.interop.hub_client import Repo, connect, find, library, listing, tried
+from yaongi.interop.hub_client import Repo, connect, find, listing
+from yaongi.interop.hub_fetch import fetch
 from yaongi.interop.hub_files import (
     CARD,
     PARTS,
@@ -43,9 +42,6 @@ from yaongi.interop.hub_files import (
 
 KIND = "hub"
 """Of what was not made by yaongi, or is a part of what was."""
-WORKERS = 4
-RESUME_BYTES = 10_000_000
-"""Files from this size on are worth continuing in the middle."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def pull(repo: Repo, out: Path, *, only: str | None = None, dry_run: bool = Fals
     parents = [_at(repo, manifest)] if manifest and not whole else []
     config = {"repo": repo.name, "revision": repo.revision, "only": only}
     with draft(out, KIND, config=config, parents=parents, resumable=True) as work:
-        _fetch(repo, [there[name] for name in names], work.path, api)
+        fetch(repo, [there[name] for name in names], work.path, api)
         _check(work, repo, there, names)
         if whole and manifest:
             _check_manifest(work, manifest, repo)
@@ -200,63 +196,6 @@ def _check_room(out: Path, needed: int) -> None:
             needed=human_bytes(needed - have),
             free=human_bytes(free),
         )
-
-
-def _fetch(repo: Repo, files: Sequence[Remote], folder: Path, api: Any) -> None:
-    """Every file into ``folder``; what is there whole is not asked for again."""
-
-    def one(remote: Remote) -> None:
-        if not remote.is_at(folder / remote.name):
-            large = RESUME_BYTES <= remote.bytes <= library().constants.MAX_HTTP_DOWNLOAD_SIZE
-            get = _get_large if large else _get_small
-            tried(lambda: get(repo, remote, folder, api), repo, api)
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        futures = [pool.submit(one, remote) for remote in files]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _get_small(repo: Repo, remote: Remote, folder: Path, api: Any) -> None:
-    api.hf_hub_download(
-        repo.name, remote.name, repo_type=repo.kind, revision=repo.revision, local_dir=folder
-    )
-
-
-def _get_large(repo: Repo, remote: Remote, folder: Path, api: Any) -> None:
-    """By HTTP, from the byte where the last attempt ended, also that of another process.
-
-    The client's own download begins each file anew in every process (huggingface_hub#4228), and so
-    does Xet's; hence not for files beyond what the Hub serves by HTTP.
-    """
-    hub = library()
-    named = sha256(remote.name.encode()).hexdigest()[:16]  # two names may have one content
-    part = folder / ".cache" / f"{named}-{remote.sha256 or remote.git_sha1}.part"
-    part.parent.mkdir(exist_ok=True)
-    if part.is_file() and part.stat().st_size > remote.bytes:
-        part.unlink()
-    url = hub.hf_hub_url(
-        repo.name,
-        remote.name,
-        repo_type=repo.kind,
-        revision=repo.revision,
-        endpoint=api.endpoint,
-    )
-    with part.open("ab") as stream:
-        hub.file_download.http_get(
-            url,
-            stream,
-            resume_size=stream.tell(),
-            headers=hub.utils.build_hf_headers(token=api.token),
-            expected_size=remote.bytes,
-            displayed_filename=remote.name,
-        )
-    (folder / remote.name).parent.mkdir(parents=True, exist_ok=True)
-    part.replace(folder / remote.name)
 
 
 def _check(work: Draft, repo: Repo, there: Mapping[str, Remote], names: Sequence[str]) -> None:
