@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 WRITER, READER = "hf_writer0123456789", "hf_reader0123456789"
 LFS_BYTES = 5_000
@@ -132,6 +132,13 @@ def _is_large(name: str, data: bytes) -> bool:
     return bool(data) and (name.endswith(WEIGHTS) or len(data) >= LFS_BYTES)
 
 
+def _row(path: str, blob: Blob) -> dict[str, Any]:
+    row: dict[str, Any] = {"type": "file", "path": path, "size": len(blob.data), "oid": blob.git}
+    if blob.lfs:
+        row["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 130}
+    return row
+
+
 class Refused(Exception):
     """An answer that is no success."""
 
@@ -220,7 +227,8 @@ class Handler(BaseHTTPRequestHandler):
             ("POST", r"/api/repos/create", self._create),
             ("POST", r"/api/validate-yaml", self._validate),
             ("GET", rf"{kinds}(?:/revision/(.+))?", self._info),
-            ("GET", rf"{kinds}/tree/([^/]+)", self._tree),
+            ("GET", rf"{kinds}/tree/([^/]+)(?:/(.+))?", self._tree),
+            ("POST", rf"{kinds}/paths-info/([^/]+)", self._paths_info),
             ("POST", rf"{kinds}/preupload/([^/]+)", self._preupload),
             ("POST", rf"{kinds}/commit/([^/]+)", self._commit),
             ("PUT", rf"{kinds}/settings", self._settings),
@@ -301,17 +309,25 @@ class Handler(BaseHTTPRequestHandler):
         head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
         return yaml.safe_load(head[1]) if head else None
 
-    def _tree(self, body: bytes, kind: str, name: str, revision: str) -> None:
+    def _tree(self, body: bytes, kind: str, name: str, revision: str, below: str | None) -> None:
         _sha, files = self._at(kind, name, revision)
-        rows: list[dict[str, Any]] = []
-        for path, blob in files.items():
-            row: dict[str, Any] = {"type": "file", "path": path, "size": len(blob.data)}
-            row["oid"] = blob.git
-            if blob.lfs:
-                row["lfs"] = {"oid": blob.sha256, "size": len(blob.data), "pointerSize": 130}
-            rows.append(row)
-        folders = {path.rpartition("/")[0] for path in files if "/" in path}
+        prefix = f"{below}/" if below else ""
+        if prefix and not any(path.startswith(prefix) for path in files):
+            raise Refused(404, "Entry not found", "EntryNotFound")
+        rows = [_row(p, blob) for p, blob in files.items() if p.startswith(prefix)]
+        folders = {p.rpartition("/")[0] for p in files if p.startswith(prefix)} - {below or ""}
         rows += [{"type": "directory", "path": f, "size": 0, "oid": "0" * 40} for f in folders]
+        if "recursive=true" not in self.path.lower():
+            rows = [row for row in rows if "/" not in row["path"].removeprefix(prefix)]
+        self._send(200, rows)
+
+    def _paths_info(self, body: bytes, kind: str, name: str, revision: str) -> None:
+        _sha, files = self._at(kind, name, revision)
+        form = parse_qs(body.decode()) if body[:1] != b"{" else json.loads(body)
+        rows = [_row(path, files[path]) for path in form["paths"] if path in files]
+        folders = {path.rpartition("/")[0] for path in files if "/" in path}
+        rows += [{"type": "directory", "path": p, "size": 0, "oid": "0" * 40}
+                 for p in form["paths"] if p in folders]  # fmt: skip
         self._send(200, rows)
 
     def _preupload(self, body: bytes, kind: str, name: str, revision: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +163,25 @@ def _pulled_lines(found: Pulled, out: Path, following: str | None) -> list[str]:
 def _next(found: Pulled, out: Path) -> str | None:
     """The command that goes on from here."""
     assert found.artifact is not None
-    if found.artifact.manifest.kind != KIND:
+    kind, names = found.artifact.manifest.kind, list(found.files)
+    if kind not in (KIND, "hf"):
         return f"yaongi trace {out}"
-    names = list(found.files)
     if found.repo.kind == "dataset":
-        return _("a recipe's source: {source}", source=f"{{kind: hf, path: 'hf:{out.absolute()}'}}")
+        return _("a recipe's source: {source}", source=_source(out.absolute(), names))
     if ggufs := [name for name in names if name.endswith(".gguf")]:
         return f"llama-server -m {out / ggufs[0]}"
     if "config.json" in names and any(name.endswith(".safetensors") for name in names):
         return f"yaongi import {out} --out {out}-imported"
     return f"yaongi trace {out}"
+
+
+def _source(folder: Path, names: list[str]) -> str:
+    """How a recipe reads a data set: by its splits, or where it names none, all of its files.
+
+    Without splits, ``datasets`` would take the manifest for data too.
+    """
+    card = folder / "README.md"
+    told = card.is_file() and "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace")
+    if told or any(re.search(r"(^|[\W_])(train|test|val|dev|eval)", name) for name in names):
+        return f"{{kind: hf, path: 'hf:{folder}'}}"
+    return f"{{kind: files, path: '{folder}'}}"

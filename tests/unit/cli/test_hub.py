@@ -8,6 +8,12 @@ import pytest
 import tiny_hub
 
 from yaongi.cli.main import run
+from yaongi.core.config import parse_yaml
+from yaongi.data.sources import Reading
+from yaongi.data.sources.files import FilesSource
+from yaongi.data.sources.hf import HFSource
+
+SOURCES_OF = {"hf": HFSource, "files": FilesSource}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,33 @@ def test_somebody_elses_model_comes_with_the_next_command(made, hub, capsys):
     assert "pytorch_model.bin (can hide a program)" in out
     assert "Licence: mit" in out
     assert run(["import", "model", "--out", "model-imported"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "following"),
+    [("base", "yaongi trace got"), ("hf", "yaongi import got"), ("corpus", "yaongi trace got")],
+)
+def test_what_comes_next(kind, following, made, hub, capsys):
+    assert run(["push", str(made[kind]), "me/small"]) == 0
+    assert run(["pull", "me/small", "--out", "got"]) == 0
+    assert f"Next: {following}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"train.jsonl": "hello", "test.jsonl": "no"}, "hf"),
+        ({"a.jsonl": "hello", "b.jsonl": "there"}, "files"),
+    ],
+)
+def test_a_foreign_data_set_becomes_a_source(files, kind, hub, capsys, tmp_path):
+    rows = {name: json.dumps({"text": text}).encode() + b"\n" for name, text in files.items()}
+    hub.add("other/data", {**rows, "x.pkl": b"x", "README.md": b"# hi\n"}, kind="dataset")
+    assert run(["pull", "datasets/other/data", "--out", "got"]) == 0
+    written = capsys.readouterr().out.split("source: ")[1]
+    source = SOURCES_OF[kind].model_validate(parse_yaml(written, "x"))
+    texts = [d.text for d in source.read(Reading(root=tmp_path))]
+    assert texts == [text for text in files.values() if text != "no"]
 
 
 def test_a_gguf_file_alone_says_what_is_missing(made, hub, capsys):
