@@ -44,6 +44,8 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "chat": ("yaongi.cli.chat:command", _("talk to a model")),
     "import": ("yaongi.cli.import_:command", _("take in a model of transformers")),
     "export": ("yaongi.cli.export:command", _("write a model for other programs")),
+    "push": ("yaongi.cli.hub:push", _("send an artifact to the Hugging Face Hub")),
+    "pull": ("yaongi.cli.hub:pull", _("fetch one from there")),
     "plan": ("yaongi.cli.plan:command", _("memory, hours and cost before paying")),
     "trace": ("yaongi.cli.trace:command", _("where an artifact came from")),
     "doctor": ("yaongi.cli.doctor:command", _("what this machine can run, and why not")),

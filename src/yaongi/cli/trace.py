@@ -39,7 +39,8 @@ def _lines(rows: Sequence[tuple[int, Ancestor]]) -> Iterator[str]:
             yield "  ".join([name, _("(see above)")])
         else:
             licences = ", ".join(node.licences) or _("no licence recorded")
-            yield f"{name}  {node.path}  [{licences}]"
+            place = _("{path} (from {origin})", path=node.path, origin=node.origin)
+            yield f"{name}  {place if node.origin else node.path}  [{licences}]"
         seen.add(node.identity)
 
 

@@ -42,13 +42,18 @@ MANIFEST = "manifest.json"
 
 
 class Ancestor(BaseModel):
-    """A parent artifact as its child remembers it."""
+    """A parent artifact as its child remembers it.
+
+    Attributes:
+        origin: where it was downloaded from, with the exact revision; None for what was made here.
+    """
 
     model_config = ConfigDict(extra="ignore")
     kind: str
     path: str
     hash: str
     licences: list[str] = []
+    origin: str | None = None
     parents: list[Ancestor] = []
 
     @property
@@ -76,7 +81,12 @@ class FileEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything about an artifact but its data."""
+    """Everything about an artifact but its data.
+
+    Attributes:
+        origin: as an ``Ancestor``'s.
+        withheld: those of ``files`` that were kept back when the artifact was passed on.
+    """
 
     model_config = ConfigDict(extra="ignore")
     kind: str
@@ -91,7 +101,9 @@ class Manifest(BaseModel):
     metrics: dict[str, Any] = {}
     hardware: dict[str, Any] = {}
     versions: dict[str, str] = {}
+    origin: str | None = None
     files: dict[str, FileEntry] = Field(default_factory=dict)
+    withheld: list[str] = []
 
 
 class Artifact:
@@ -119,7 +131,12 @@ class Artifact:
         """This artifact as an entry of a child's manifest."""
         m = self.manifest
         return Ancestor(
-            kind=m.kind, path=str(self.path), hash=self.hash, licences=m.licences, parents=m.parents
+            kind=m.kind,
+            path=str(self.path),
+            hash=self.hash,
+            licences=m.licences,
+            origin=m.origin,
+            parents=m.parents,
         )
 
     def verify(self) -> None:
@@ -129,6 +146,8 @@ class Artifact:
             ArtifactError: naming the file, the expected and the found hash.
         """
         for name, entry in self.manifest.files.items():
+            if name in self.manifest.withheld:
+                continue
             check_file(self.path / name, entry.bytes, entry.sha256)
 
 
@@ -239,6 +258,7 @@ class Draft:
         licences: Sequence[str] | None = None,
         metrics: Mapping[str, Any] | None = None,
         hardware: Mapping[str, Any] | None = None,
+        origin: str | None = None,
     ) -> Artifact:
         """Hash the files, write the manifest last, and rename the folder into place.
 
@@ -257,8 +277,13 @@ class Draft:
             metrics=plain(metrics or {}),
             hardware=plain({**machine(), **(hardware or {})}),
             versions=versions(),
+            origin=origin,
             files=_files_of(self.path),
         )
+        return self.adopt(manifest)
+
+    def adopt(self, manifest: Manifest) -> Artifact:
+        """Finish under a manifest that came with the files, as an artifact from elsewhere has."""
         with storage_errors(self.out):
             sync_tree(self.path)
             write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
@@ -383,8 +408,8 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 def partial_path(out: str | Path) -> Path:
     """The folder a stage works in until it is done."""
-    out = Path(out)
-    return out.with_name(out.name + ".partial")
+    out = Path(out) if Path(out).name else Path(out).resolve()  # "." has no name of its own
+    return out.parent / f"{out.name}.partial"
 
 
 def trace(path: str | Path) -> list[tuple[int, Ancestor]]:

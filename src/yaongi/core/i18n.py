@@ -9,13 +9,31 @@ from __future__ import annotations
 import functools
 import gettext
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 LOCALE_DIR = Path(__file__).parents[1] / "locale"
 
 
+_SPOKEN: ContextVar[str | None] = ContextVar("spoken", default=None)
+
+
+@contextmanager
+def speaking(lang: str) -> Generator[None]:
+    """Translate into ``lang`` inside the block, for a page that has both languages."""
+    token = _SPOKEN.set(lang)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(token)
+
+
 def language() -> str:
     """``"ko"`` or ``"en"``: YAONGI_LANG first, then the POSIX locale variables in their order."""
+    if (spoken := _SPOKEN.get()) is not None:
+        return spoken
     for variable in ("YAONGI_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(variable, "")
         if value:

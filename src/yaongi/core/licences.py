@@ -21,9 +21,20 @@ def terms(licence: str) -> list[str]:
     """The duties of a licence, by its name as model cards write it; empty for permissive ones."""
     name = licence.lower()
     found = [text for pattern, text in _known() if re.search(pattern, name)]
-    if found or re.search(_PERMISSIVE, name):
+    if found or is_permissive(name):
         return found
     return [_unknown(licence)]
+
+
+def is_known(licence: str) -> bool:
+    """Whether ``terms`` knows what a model's licence of this name asks."""
+    name = licence.lower()
+    return is_permissive(name) or any(re.search(pattern, name) for pattern, _ in _known())
+
+
+def is_permissive(licence: str) -> bool:
+    """Whether what is made from the model may be under any licence."""
+    return bool(re.search(_PERMISSIVE, licence.lower()))
 
 
 _PERMISSIVE = r"^(apache-2\.0|mit|bsd.*|isc|unlicense|cc0.*|cc-by-[234]\.0|odc-by|zlib|bsl-1\.0)$"

@@ -36,18 +36,29 @@ def judge(licence: str) -> Verdict:
     alternatives ("or", "또는") the freest. What stands in brackets counts only where it names a
     licence or something against it.
     """
+    names, things, unknown = _weigh(licence)
+    reasons = [_reason(thing) for thing in things] or [_no_licence(text) for text in unknown]
+    return Verdict(not reasons, " ".join(reasons) or ", ".join(names))
+
+
+def against(licence: str) -> list[str]:
+    """What speaks against ``licence`` being open, as names in ``_AGAINST``, or ``unknown``."""
+    _names, things, unknown = _weigh(licence)
+    return things or ["unknown"] * bool(unknown)
+
+
+def _weigh(licence: str) -> tuple[list[str], list[str], list[str]]:
+    """The open licences in it, the things against it, and the parts nobody knows."""
     main, remarks = _brackets(_folded(licence))
     found = [_stated(_read(part)) for part in _PARTS.split(main) if part.strip(" .,")]
     found += [remark for remark in map(_read, remarks) if not remark.unknown]
     names = _unique(name for part in found for name in part.names)
-    against = _unique(thing for part in found for thing in part.against)
+    things = _unique(thing for part in found for thing in part.against)
     if _NOBODYS in names:  # a repository that states nothing cannot take it back
-        against = [thing for thing in against if thing != _MISSING]
+        things = [thing for thing in things if thing != _MISSING]
     elif not found:
-        against = [_MISSING]
-    reasons = [_reason(thing) for thing in against]
-    reasons = reasons or [_no_licence(part.text) for part in found if part.unknown]
-    return Verdict(not reasons, " ".join(reasons) or ", ".join(names))
+        things = [_MISSING]
+    return names, things, [part.text for part in found if part.unknown]
 
 
 class _Found(NamedTuple):

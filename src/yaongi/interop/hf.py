@@ -68,15 +68,15 @@ def import_hf(source: Path, out: Path, *, trust_pickle: bool = False) -> Artifac
 
 
 def _exported(folder: Path) -> list[Artifact]:
-    """A folder we exported knows its ancestry and all its licences."""
-    return [open_artifact(folder, "hf")] if (folder / MANIFEST).is_file() else []
+    """A folder we exported or pulled knows its ancestry and all its licences."""
+    return [open_artifact(folder, ("hf", "hub"))] if (folder / MANIFEST).is_file() else []
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ArtifactError(
             "There is no folder {path}. A model on the Hugging Face hub is downloaded first: "
-            "hf download OWNER/NAME --local-dir FOLDER",
+            "yaongi pull OWNER/NAME --out FOLDER",
             path=folder,
         )
     settings = read_json(folder / CONFIG)

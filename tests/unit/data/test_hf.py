@@ -5,7 +5,7 @@ import json
 import pytest
 
 from yaongi.core.config import parse
-from yaongi.core.errors import DataError
+from yaongi.core.errors import ConfigError, DataError
 from yaongi.data.sources import Reading, hf
 from yaongi.data.sources.hf import HFSource
 from yaongi.data.wording import said
@@ -80,6 +80,31 @@ def test_the_fingerprint_follows_the_folder(dataset):
     before = source.fingerprint(dataset.parent)
     _rows(dataset / "en.jsonl", [{"text": "bye, now longer"}])
     assert source.fingerprint(dataset.parent) != before
+
+
+def test_a_revision_goes_to_the_hub_and_into_the_ancestry(tmp_path, monkeypatch):
+    asked = {}
+
+    class Library:
+        @staticmethod
+        def load_dataset(*_args, **settings):
+            asked.update(settings)
+            return Flaky(1000)
+
+    monkeypatch.setattr(hf, "_datasets", lambda: Library)
+    read(tmp_path, path="hf:owner/name:ko", revision="abc123", max_rows=3)
+    assert asked["revision"] == "abc123"
+    free, pinned, later = (
+        HFSource(path="hf:owner/name:ko", revision=r).as_parent(tmp_path).as_ancestor()
+        for r in (None, "abc123", "def456")
+    )
+    assert len({free.hash, pinned.hash, later.hash}) == 3
+    assert (free.origin, pinned.origin) == (None, "hf://datasets/owner/name@abc123")
+
+
+def test_a_folder_has_no_revision(dataset):
+    with pytest.raises(ConfigError, match="no revisions"):
+        parse(HFSource, {"path": f"hf:{dataset}", "revision": "main"})
 
 
 class Flaky:

@@ -197,7 +197,7 @@ def test_no_weights_and_no_folder(llama: Path) -> None:
     (llama / "consolidated.pth").touch()
     assert "Found consolidated.pth" in refused(llama, CheckpointError)
     text = refused(llama.parent / "Qwen" / "Qwen3-0.6B", ArtifactError)
-    assert "hf download" in text
+    assert "yaongi pull" in text
 
 
 class Program:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from datatrove.data import Document
+from pydantic import model_validator
 
-from yaongi.core.errors import DataError, InputError
+from yaongi.core.artifact import Artifact
+from yaongi.core.errors import ConfigError, DataError, InputError
 from yaongi.core.install import import_extra
 from yaongi.core.units import ByteSize, Count, human_bytes
 from yaongi.data.recognise import COLUMNS, BrokenRow, Parsed, documents
@@ -33,6 +35,8 @@ class HFSource(Source):
     Args:
         path: ``hf:owner/name[:config]``, ``hf:./folder[:config]`` or ``hf:/folder[:config]``.
         split: which split of it.
+        revision: which state of a data set on the hub: a commit, a tag or a branch. A commit gives
+            the same rows next year; without one the manifest does not say which rows they were.
         max_rows: stop after so many rows.
         max_bytes: stop after so many bytes of text.
     """
@@ -40,12 +44,41 @@ class HFSource(Source):
     kind: str = "hf"
     path: str
     split: str = "train"
+    revision: str | None = None
     max_rows: Count | None = None
     max_bytes: ByteSize = 10 * 10**9
 
     @property
     def name(self) -> str:
         return self.path if self.path.startswith("hf:") else f"hf:{self.path}"
+
+    @model_validator(mode="after")
+    def _revision_is_of_the_hub(self) -> HFSource:
+        if self.revision is not None and self._is_local:
+            raise ConfigError(
+                "{name} is a folder of this machine and has no revisions; leave revision out.",
+                name=self.name,
+            )
+        return self
+
+    def as_parent(self, root: Path) -> Artifact:
+        """As every source's; with a revision, trace shows where it can be had again."""
+        parent = super().as_parent(root).manifest
+        if self.revision is not None:
+            origin = f"hf://datasets/{self._place}@{self.revision}"
+            return Artifact(Path(self.name), parent.model_copy(update={"origin": origin}))
+        config = {k: v for k, v in parent.config.items() if k != "revision"}
+        # without one, the hash is what it was before sources had revisions
+        return Artifact(Path(self.name), parent.model_copy(update={"config": config}))
+
+    @property
+    def _place(self) -> str:
+        """The path without ``hf:`` and the config."""
+        return self.path.removeprefix("hf:").partition(":")[0]
+
+    @property
+    def _is_local(self) -> bool:
+        return self._place.startswith(("/", "./", "../", "~"))
 
     def units(self, reading: Reading) -> list[Unit]:
         """One: the hub streams a data set from its beginning."""
@@ -83,8 +116,8 @@ class HFSource(Source):
 
     def _target(self, root: Path) -> tuple[Path | str, str | None]:
         """(local folder or name on the hub, config)."""
-        where, _, config = self.path.removeprefix("hf:").partition(":")
-        if not where.startswith(("/", "./", "../", "~")):
+        where, config = self._place, self.path.removeprefix("hf:").partition(":")[2]
+        if not self._is_local:
             return where, config or None
         place = locate(where, root)
         if not place.is_dir():
@@ -132,7 +165,9 @@ class HFSource(Source):
 
     def _open(self, root: Path, skip: int) -> Any:
         place, config = self._target(root)
-        stream = _datasets().load_dataset(str(place), config, split=self.split, streaming=True)
+        stream = _datasets().load_dataset(
+            str(place), config, split=self.split, revision=self.revision, streaming=True
+        )
         known = [c for c in stream.column_names or [] if c in {*COLUMNS, *self.fields.values()}]
         if known:  # do not fetch pictures and embeddings that nobody reads
             stream = stream.select_columns(known)
