@@ -17,13 +17,15 @@ from yaongi.core.errors import CapabilityError, InputError
 from yaongi.core.i18n import translate as _
 from yaongi.notebook.html import rendered
 from yaongi.notebook.stream import TextStream
-from yaongi.notebook.widgets import FRAME, button, ipywidgets
+from yaongi.notebook.widgets import FRAME, bundle, button, ipywidgets
 
 Messages = list[dict[str, Any]]
 Answer = Callable[[Sequence[dict[str, Any]]], TextStream]
 """Begins the answer to a conversation."""
 
 SHOW_EVERY_S = 0.1
+UNCHANGED_S = 0.5
+"""After so long, no new value comes with the Enter key."""
 
 
 class ChatBox:
@@ -54,10 +56,16 @@ class ChatBox:
         self._turn, self._stopped = asyncio.Lock(), False
         self._tasks: set[asyncio.Task[str]] = set()
         self._past, self._live = widgets.HTML(), widgets.HTML()
+        # Its value comes when it is complete, by Enter or by leaving the field, behind the key
+        # itself. Sent letter by letter, the Enter of a fast typist overtakes what was typed.
         self._input = widgets.Text(
-            placeholder=_("Say something"), layout=widgets.Layout(flex="1", width="auto")
+            placeholder=_("Say something"),
+            continuous_update=False,
+            layout={"flex": "1", "width": "auto"},
         )
+        self._entered = False
         self._input.on_msg(self._key)
+        self._input.observe(lambda _change: self._enter(), "value")
         end, forget = _("End the answer here."), _("Forget the conversation.")
         self._send = button(_("Send"), "paper-plane", "primary", "", self._submit)
         self._stop = button(_("Stop"), "stop", "", end, self.stop)
@@ -121,6 +129,13 @@ class ChatBox:
 
     def _key(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         if content.get("event") == "submit":  # the Enter key
+            self._entered = True
+            # No value follows where it is the one known, as after a refusal.
+            self._loop.call_soon_threadsafe(self._loop.call_later, UNCHANGED_S, self._enter)
+
+    def _enter(self) -> None:
+        if self._entered:
+            self._entered = False
             self._submit()
 
     def _submit(self) -> None:
@@ -139,4 +154,4 @@ class ChatBox:
         return f"ChatBox({len(self.messages)} messages)"
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return bundle(self.widget, repr(self), options)

@@ -30,6 +30,9 @@ PROGRAM = (
 )
 """A notebook's kernel ignores SIGINT, and its children would too."""
 
+TERMINAL = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
+"""A kernel says by these that it shows colours; the log of a process is plain."""
+
 FOLDER, PROCESS, RESULT, LOG = ".notebook", "process.json", "result.json", "log.txt"
 INTERRUPTED = "interrupted"
 AGAIN_S, PATIENCE_S = 1.0, 20.0
@@ -76,6 +79,7 @@ class Job:
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=told,
+                env={k: v for k, v in os.environ.items() if k not in TERMINAL},
                 start_new_session=True,  # else a kernel that restarts takes it along
             )
         born = self.psutil.Process(child.pid).create_time()

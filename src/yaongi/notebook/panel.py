@@ -17,7 +17,7 @@ from yaongi.notebook.html import rendered
 from yaongi.notebook.job import Job
 from yaongi.notebook.run import Run
 from yaongi.notebook.status import ACTIVE, State, Status, look
-from yaongi.notebook.widgets import FRAME, button, ipywidgets
+from yaongi.notebook.widgets import FRAME, bundle, button, ipywidgets
 
 REDRAW_S = 1.0
 LOG_LINES = 12
@@ -164,4 +164,4 @@ class Panel:
         return f"Panel({self._title!r}, {self.state}, {str(self.out)!r})"
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return bundle(self.widget, repr(self), options)

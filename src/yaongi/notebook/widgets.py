@@ -32,3 +32,8 @@ def button(label: str, icon: str, style: str, tooltip: str, act: Callable[[], No
     )
     made.on_click(lambda _button: act())
     return made
+
+
+def bundle(widget: Any, text: str, options: Any) -> dict[str, Any]:
+    """The MIME bundle of ``widget``, with ``text`` where there are no widgets."""
+    return {**widget._repr_mimebundle_(**options), "text/plain": text}
