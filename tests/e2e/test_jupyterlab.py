@@ -106,7 +106,9 @@ def page(lab: str, tmp_path: Path) -> Iterator[Any]:
         page.set_default_timeout(PATIENCE_S * 1000)
         page.goto(lab, wait_until="domcontentloaded")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+        select = page.get_by_role("button", name="Select Kernel", exact=True)  # it may ask which
+        page.add_locator_handler(select, lambda: select.click())
+        page.get_by_text("| Idle").wait_for()
         page.get_by_text("Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         yield page
