@@ -30,7 +30,6 @@ CELLS = (
     "import yaongi\npanel = yaongi.panel('endless.yaml', out='out')\npanel",
     "import tiny\nm = yaongi.Model(tiny.lm(), tiny.tokenizer())\n"
     "box = m.chat(max_tokens=100_000)\nbox",
-    "yaongi.open_run('out/tiny/base')",
 )
 PATIENCE_S = 120
 QUIET = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]

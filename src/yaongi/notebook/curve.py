@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 640, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 22
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 26, 10, 22
 POINTS = 320
 """Drawn at most; each stands for the mean of the steps around it."""
 
@@ -47,16 +47,17 @@ def curve(points: Points, total: int | None = None) -> Curve | None:
     """The geometry of ``points`` (step, value), or None where there is none.
 
     Args:
-        total: the steps of the whole run, which the axis then reaches to.
+        total: the steps of the whole run, which the axis reaches to; at the beginning of a long
+            run, to a half, a quarter, ... of it.
     """
     if not points:
         return None
     drawn = _thinned(points)
     smooth = _smoothed(drawn) if len(drawn) >= SMOOTHED else []
     rows = _marks(min(v for _, v in drawn), max(v for _, v in drawn), 4)
-    columns = _marks(0, max(total or 0, points[-1][0], 1), 6)
     low, high = rows[0], rows[-1]
-    end = max(total or 0, points[-1][0], 1)
+    end = _end(points[-1][0], total)
+    columns = _marks(0, end, 6)
 
     def x(step: float) -> float:
         return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * step / end, 1)
@@ -75,6 +76,14 @@ def curve(points: Points, total: int | None = None) -> Curve | None:
         columns=[Label(x(step), f"{step:,.0f}") for step in columns if step <= end],
         rows=[Label(y(value), f"{value:.6g}") for value in rows],
     )
+
+
+def _end(last: int, total: int | None) -> float:
+    """Where the axis ends: the curve takes a quarter of it at least."""
+    end = float(max(total or 0, last, 1))
+    while last < end / 4 and end > 1:
+        end /= 2
+    return end
 
 
 def _thinned(points: Points) -> list[tuple[int, float]]:

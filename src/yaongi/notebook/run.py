@@ -144,16 +144,19 @@ class Run:
             (name for name in MEASURES if any(name in m for m in self.metrics[-1:])), "loss"
         )
 
+    @property
+    def points(self) -> list[tuple[int, float]]:
+        """Its curve as (step, value); some lines have none, as the evaluation before step 1."""
+        name = self.measure
+        return [(m["step"], float(m[name])) for m in self.metrics if _is_number(m.get(name))]
+
     def curve(self) -> Curve | None:
         """The geometry of its curve."""
-        name = self.measure
-        points = [(m["step"], float(m[name])) for m in self.metrics if _is_number(m.get(name))]
-        return curve(points, self.steps)
+        return curve(self.points, self.steps)
 
     def __repr__(self) -> str:
-        last = self.metrics[-1] if self.metrics else {}
-        value = f", {self.measure} {last[self.measure]:.3f}" if _is_number(
-            last.get(self.measure)) else ""  # fmt: skip
+        points = self.points
+        value = f", {self.measure} {points[-1][1]:.3f}" if points else ""
         return f"Run({str(self.path)!r}, {self.state}, step {self.step} of {self.steps}{value})"
 
     def _repr_html_(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -76,8 +77,12 @@ def look(job: Job, asked: State | None, known: dict[Path, Run]) -> Status:
 
 def training_folders(out: Path) -> list[Path]:
     """The result folders ``out``/MODEL/STAGE of the model that learnt last, in their order."""
-    logs = sorted(out.glob(f"*/*/{METRICS}"), key=lambda path: path.stat().st_mtime)
-    folders = [log.parent for log in logs if log.parent.parent == logs[-1].parent.parent]
+    written: dict[Path, float] = {}
+    for log in out.glob(f"*/*/{METRICS}"):
+        with suppress(FileNotFoundError):  # a run that ends is renamed
+            written[log.parent] = log.stat().st_mtime
+    last = max(written, key=written.__getitem__, default=out)
+    folders = sorted((f for f in written if f.parent == last.parent), key=written.__getitem__)
     return list(dict.fromkeys(f.with_name(f.name.removesuffix(".partial")) for f in folders))
 
 

@@ -56,3 +56,10 @@ def test_enough_points_get_a_smoothed_line_that_starts_at_the_first() -> None:
     raw = [y for _, y in xy(found.line)]
     assert smooth[0] == raw[0]
     assert max(smooth[5:]) - min(smooth[5:]) < (max(raw) - min(raw)) / 2
+
+
+def test_the_beginning_of_a_long_run_fills_a_quarter_at_least() -> None:
+    for last in (1, 3, 100, 249_999, 250_001):
+        found = drawn([(step, 1.0) for step in {1, last}], total=1_000_000)
+        share = (found.last[0] - found.left) / (found.right - found.left)
+        assert 0.249 <= share <= 0.51 or last > 250_000

@@ -163,6 +163,8 @@ def test_only_the_model_worked_on_last_is_shown(tmp_path: Path) -> None:
 def test_nothing_it_shows_is_html(panel: Panel) -> None:
     with RunLog(panel.out / "tiny" / "<i>.partial") as log:
         log.log(1, **{"loss": "<i>", "val_bpb/<i>": 1.0})
+    with RunLog(panel.out / "tiny" / "later.partial") as log:
+        log.log(0, **{"val_bpb/<i>": 1.0})
     panel.refresh()
     assert "my &lt;b&gt;road&lt;/b&gt;" in panel._above.value
     assert "<i>" not in panel._above.value and "<b>road" not in panel._above.value

@@ -102,6 +102,15 @@ def test_reinforcement_draws_its_reward(tmp_path: Path) -> None:
     assert yaongi.open_run(out).measure == "reward"
 
 
+def test_a_line_without_a_loss_is_no_point(tmp_path: Path) -> None:
+    """Continual pretraining evaluates before its first step."""
+    lines = [{"step": 0, "val_bpb/ko": 2.0}, {"step": 1, "loss": 4.0}, {"step": 2, "loss": 3.0}]
+    run = yaongi.open_run(unfinished(tmp_path / "all", lines))
+    assert run.points == [(1, 4.0), (2, 3.0)] and "4 → 3" in run._repr_html_()
+    begun = yaongi.open_run(unfinished(tmp_path / "begun", lines[:1]))
+    assert begun.points == [] and begun.curve() is None and "val_bpb/ko" in begun._repr_html_()
+
+
 def test_nothing_of_a_run_is_read_as_html(tmp_path: Path) -> None:
     lines = [{"step": 1, "loss": float("nan"), f"val_bpb/{NASTY}": NASTY}]
     out = unfinished(tmp_path / "<b>", lines)
