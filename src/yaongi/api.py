@@ -275,7 +275,7 @@ def _facts(model: Model) -> Facts:
     cfg, tokenizer, sizes = model.config, model.tokenizer, count(model.config)
     known = model.path is not None and (model.path / MANIFEST).is_file()
     manifest = open_artifact(model.path).manifest if known and model.path else None
-    weights = next(model.lm.parameters())
+    weights = max(model.lm.state_dict().values(), key=Tensor.numel)
     return Facts(
         path=model.path,
         kind=manifest.kind if manifest else "",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from yaongi.core.errors import ArtifactError
+from yaongi.core.files import write_json
 from yaongi.notebook import job as jobs
 from yaongi.notebook.job import Job, Outcome
 
@@ -102,7 +103,8 @@ def test_one_killed_by_somebody_else_is_told_so(job: Job) -> None:
     job.start(["sleep"])
     os.kill(begun(job)._told()["pid"], signal.SIGKILL)
     until(lambda: not job.alive)
-    assert job.outcome() is not None and job.outcome().slug == "killed"
+    outcome = job.outcome()
+    assert outcome is not None and outcome.slug == "killed"
 
 
 def test_the_one_at_work_is_not_started_twice(job: Job) -> None:
@@ -119,7 +121,7 @@ def test_a_process_that_has_its_number_is_not_taken_for_it(job: Job) -> None:
     job.start(["done"])
     until(lambda: not job.alive)
     other = {**job._told(), "pid": os.getpid()}
-    jobs.write_json(job.folder / jobs.PROCESS, other)
+    write_json(job.folder / jobs.PROCESS, other)
     assert not job.alive
     job.interrupt()  # would end these tests
 

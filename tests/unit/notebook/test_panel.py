@@ -96,6 +96,7 @@ def test_a_road_is_started_paused_and_resumed_to_its_end(panel: Panel) -> None:
     panel._start.click()
     assert panel.wait(30) is State.FINISHED
     assert "8 / 8" in panel._above.value and "finished" in panel._above.value
+    assert panel.run is not None
     assert [m["step"] for m in panel.run.metrics] == list(range(1, 9))
     until(lambda: panel._watcher is not None and not panel._watcher.is_alive())
 
