@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from yaongi.api import Model, load
+    from yaongi.notebook.panel import Panel as panel
+    from yaongi.notebook.run import open_run
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "open_run", "panel"]
+
+_HOMES = {
+    "Model": "yaongi.api:Model",
+    "load": "yaongi.api:load",
+    "open_run": "yaongi.notebook.run:open_run",
+    "panel": "yaongi.notebook.panel:Panel",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # on first use, so that `import yaongi` does not wait for torch
-        from yaongi import api
-
-        return getattr(api, name)
+    if name in _HOMES:  # on first use, so that `import yaongi` does not wait for torch
+        module, _colon, attribute = _HOMES[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'yaongi' has no attribute '{name}'")
 
 

@@ -28,9 +28,13 @@ from yaongi.infer.engine import Engine, Event, Request
 from yaongi.infer.rules import Generation
 from yaongi.model.adapted import BASE
 from yaongi.model.adapter_io import load_adapters
+from yaongi.model.count import count
 from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
 from yaongi.model.lm import LM, LMConfig
 from yaongi.model.lora import using_adapters
+from yaongi.notebook.card import Facts, model_card
+from yaongi.notebook.chat import ChatBox
+from yaongi.notebook.stream import TextStream
 from yaongi.ops.backend import choose_device
 from yaongi.text.chat import Message, validate
 from yaongi.text.foreign import AnyTokenizer, open_tokenizer
@@ -78,7 +82,7 @@ def load(
     folders = [adapter] if isinstance(adapter, (str, Path)) else adapter
     names = load_adapters(lm, path, [Path(folder) for folder in folders])
     tokenizer, length = open_tokenizer(path), context_len or trained_len
-    return Model(lm, tokenizer, context_len=length, adapters=names)
+    return Model(lm, tokenizer, context_len=length, adapters=names, path=path)
 
 
 class Model:
@@ -91,6 +95,7 @@ class Model:
         context_len: the longest sequence ``generate`` and ``chat`` accept; None for no limit.
         adapters: the names its methods take as ``adapter``, besides ``base`` for none. One that is
             alone is used where none is named.
+        path: the folder it was loaded from; None for one put together in memory.
     """
 
     def __init__(
@@ -100,11 +105,13 @@ class Model:
         *,
         context_len: int | None = None,
         adapters: Sequence[str] = (),
+        path: Path | None = None,
     ) -> None:
         self.lm = lm
         self.tokenizer = tokenizer
         self.context_len = context_len
         self.adapters = tuple(adapters)
+        self.path = path
         self._engines: dict[str, Engine] = {}
 
     @property
@@ -167,12 +174,13 @@ class Model:
     @overload
     def generate(self, text: str, *, stream: Literal[False] = False, **settings: Any) -> str: ...
     @overload
-    def generate(self, text: str, *, stream: Literal[True], **settings: Any) -> Iterator[str]: ...
-    def generate(self, text: str, *, stream: bool = False, **settings: Any) -> str | Iterator[str]:
+    def generate(self, text: str, *, stream: Literal[True], **settings: Any) -> TextStream: ...
+    def generate(self, text: str, *, stream: bool = False, **settings: Any) -> str | TextStream:
         """Continue ``text``; returns the continuation only.
 
         Args:
-            stream: return an iterator over pieces of the text as they come.
+            stream: return an iterator over pieces of the text as they come; a notebook that
+                displays it shows them.
             settings: ``adapter`` by name, and those of ``infer.rules.Generation``: max_tokens,
                 stop, temperature, top_k, top_p, min_p, repetition_penalty, seed. The defaults are
                 greedy.
@@ -183,25 +191,32 @@ class Model:
         return _joined(self._events(self._tokenizer().text_ids(text), settings), stream)
 
     @overload
+    def chat(self, messages: None = None, **settings: Any) -> ChatBox: ...
+    @overload
     def chat(
         self, messages: Sequence[Message], *, stream: Literal[False] = False, **settings: Any
     ) -> str: ...
     @overload
     def chat(
         self, messages: Sequence[Message], *, stream: Literal[True], **settings: Any
-    ) -> Iterator[str]: ...
+    ) -> TextStream: ...
     def chat(
-        self, messages: Sequence[Message], *, stream: bool = False, **settings: Any
-    ) -> str | Iterator[str]:
+        self, messages: Sequence[Message] | None = None, *, stream: bool = False, **settings: Any
+    ) -> str | TextStream | ChatBox:
         """The assistant's answer to a conversation ending with the user's turn.
 
         Args:
             messages: ``[{"role": "user", "content": "안녕?"}]``; further roles are system,
-                assistant and tool.
+                assistant and tool. Without any, a notebook gets a box to chat in, of which
+                ``system`` is a setting too.
             stream, settings: as in ``generate``.
         Raises:
+            CapabilityError: no messages, and this is no notebook.
             DataError: messages that are no conversation, or that fill the context.
         """
+        if messages is None:
+            system = settings.pop("system", None)
+            return ChatBox(lambda said: self.chat(said, stream=True, **settings), system)
         return _joined(self._events(self.chat_ids(messages), settings), stream)
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
@@ -238,15 +253,43 @@ class Model:
             )
         return self.adapters[0] if self.adapters else BASE
 
+    def __repr__(self) -> str:
+        return str(_facts(self))
+
+    def _repr_html_(self) -> str:
+        return model_card(_facts(self))
+
     def _tokenizer(self) -> AnyTokenizer:
         if self.tokenizer is None:
             raise TokenizerError("This model has no tokenizer; only logits(ids) works.")
         return self.tokenizer
 
 
-def _joined(events: Iterable[Event], stream: bool) -> str | Iterator[str]:
+def _joined(events: Iterable[Event], stream: bool) -> str | TextStream:
     texts = (e.text for e in events if e.text)
-    return texts if stream else "".join(texts)
+    return TextStream(texts) if stream else "".join(texts)
+
+
+def _facts(model: Model) -> Facts:
+    """What is told of a model that is printed or displayed."""
+    cfg, tokenizer, sizes = model.config, model.tokenizer, count(model.config)
+    known = model.path is not None and (model.path / MANIFEST).is_file()
+    manifest = open_artifact(model.path).manifest if known and model.path else None
+    weights = max(model.lm.state_dict().values(), key=Tensor.numel)
+    return Facts(
+        path=model.path,
+        kind=manifest.kind if manifest else "",
+        pattern=cfg.pattern,
+        letters=cfg.layers,
+        parameters=sizes.params_total,
+        active=sizes.params_active,
+        context_len=model.context_len,
+        vocab_size=cfg.vocab_size,
+        token_ids=None if tokenizer is None else tokenizer.vocab_size,
+        licences=tuple(manifest.licences) if manifest else None,
+        adapters=model.adapters,
+        placed=f"{str(weights.dtype).removeprefix('torch.')}, {weights.device}",
+    )
 
 
 def _check_folder(path: Path) -> int | None:

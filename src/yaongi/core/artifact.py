@@ -341,7 +341,7 @@ def draft(
 @contextmanager
 def _only_writer(out: Path) -> Generator[None]:
     """Hold the lock of ``out``; the lock file is gone afterwards."""
-    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
+    lock = FileLock(_lock_path(out), timeout=0)
     try:
         with storage_errors(out):
             lock.acquire()
@@ -358,6 +358,28 @@ def _only_writer(out: Path) -> Generator[None]:
         with suppress(OSError):
             Path(lock.lock_file).unlink()
         lock.release()
+
+
+def _lock_path(out: Path) -> Path:
+    return out.with_name(f".{out.name}.lock")
+
+
+def is_written(out: str | Path) -> bool:
+    """Whether a process is writing ``out`` at this moment.
+
+    One that was killed leaves its lock file behind, but nobody holds it; the file goes then.
+    """
+    path = _lock_path(Path(out))
+    if not path.is_file():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    path.unlink(missing_ok=True)  # before the release, as in ``_only_writer``
+    lock.release()
+    return False
 
 
 def existing(

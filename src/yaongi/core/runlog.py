@@ -7,6 +7,7 @@ does not; ``resume`` cuts it back so the file reads as one uninterrupted run.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,8 @@ from yaongi.core.files import is_mapping, plain, storage_errors, write_bytes
 from yaongi.core.trackers import Tracker, TrackerConfig
 
 METRICS = "metrics.jsonl"
+PLAN = "checkpoints/run.json"
+"""What a run decided on its first start, in its working folder: ``identity`` and ``plan``."""
 
 
 class RunLog:
@@ -81,6 +84,35 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     return [record for _, record in _lines(Path(folder) / METRICS)]
 
 
+class MetricsTail:
+    """The lines of a ``metrics.jsonl`` that grows, each read once.
+
+    A run that resumes cuts the file back, which makes it another file; that is read anew. The
+    file moves with its folder when the run ends, and is still the same.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._read, self._file = 0, 0
+
+    def follow(self, folder: Path) -> list[dict[str, Any]]:
+        """The records of all whole lines up to now; none while there is no file."""
+        try:
+            stream = (folder / METRICS).open("rb")
+        except FileNotFoundError:
+            return self.records
+        with stream:
+            found = os.fstat(stream.fileno())
+            if found.st_ino != self._file or found.st_size < self._read:
+                self.records, self._read, self._file = [], 0, found.st_ino
+            stream.seek(self._read)
+            whole = stream.read().rpartition(b"\n")[0]
+        if whole:
+            self._read += len(whole) + 1
+            self.records = self.records + [record for _, record in _records(whole)]
+        return self.records
+
+
 def cut_back(path: Path, step: int) -> None:
     """Drop the lines after ``step`` and a last line a crash left incomplete."""
     if not path.is_file():
@@ -91,7 +123,11 @@ def cut_back(path: Path, step: int) -> None:
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Each whole line with its record. Bytes, because a crash may cut a character in half."""
-    for line in path.read_bytes().split(b"\n"):
+    yield from _records(path.read_bytes())
+
+
+def _records(content: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for line in content.split(b"\n"):
         try:
             record = json.loads(line)
         except ValueError:

@@ -27,7 +27,7 @@ from yaongi.core.artifact import Artifact, Draft, differences
 from yaongi.core.errors import CheckpointError, ConfigError
 from yaongi.core.files import read_json, sync, write_json
 from yaongi.core.i18n import translate
-from yaongi.core.runlog import METRICS, RunLog
+from yaongi.core.runlog import METRICS, PLAN, RunLog
 from yaongi.core.trackers import TrackerChoice
 from yaongi.core.units import Count, Seconds
 from yaongi.model.count import count
@@ -73,8 +73,6 @@ PROBED_SHARE = 0.5
 
 FEW_STEPS = 20
 """A plan of fewer steps comes with a warning."""
-
-PLAN = "run.json"
 
 REVISE_SHARE = 0.05
 """A time budget is planned again when the steps that fit differ by more than this share."""
@@ -279,7 +277,7 @@ class _Run:
     def start(self, steps: int | None) -> None:
         """Make the plan or read it, then load the newest checkpoint."""
         identity = _identity(self.work)
-        plan = _read_plan(self.root / PLAN, identity)
+        plan = _read_plan(self.work.path / PLAN, identity)
         self._choose(plan, steps or self.cfg.steps)
         self.root.mkdir(parents=True, exist_ok=True)
         if plan is None:
@@ -427,7 +425,7 @@ class _Run:
             log.info("planned again: %d steps fit into %s minutes", steps, self.cfg.minutes)
 
     def _write_plan(self, plan: Plan) -> None:
-        write_json(self.root / PLAN, {"identity": _identity(self.work), "plan": asdict(plan)})
+        write_json(self.work.path / PLAN, {"identity": _identity(self.work), "plan": asdict(plan)})
 
     def _train(self, start: int, steps: int) -> Iterator[Step]:
         return train_steps(

@@ -20,6 +20,7 @@ from yaongi.core.artifact import (
     differences,
     draft,
     existing,
+    is_written,
     open_artifact,
     trace,
 )
@@ -178,6 +179,18 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         assert done.stdout.strip() == f"Another process is writing {out}."
         work.finish()
     assert list(open_artifact(out).manifest.files) == ["mine"]
+
+
+def test_others_see_who_is_writing(tmp_path: Path) -> None:
+    out, lock = tmp_path / "out", tmp_path / ".out.lock"
+    assert not is_written(out)
+    with draft(out, "test", config={}) as work:
+        assert is_written(out) and is_written(out), "looking changes nothing"
+        assert not is_written(tmp_path / "other")
+        work.finish()
+    assert not is_written(out)
+    lock.touch()  # what a killed process leaves
+    assert not is_written(out) and not lock.exists()
 
 
 def test_two_drafts_of_different_folders_do_not_meet(tmp_path: Path) -> None:

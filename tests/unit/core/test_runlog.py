@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from yaongi.core.errors import CapabilityError, StorageError
-from yaongi.core.runlog import METRICS, RunLog, cut_back, read_metrics
+from yaongi.core.runlog import METRICS, MetricsTail, RunLog, cut_back, read_metrics
 from yaongi.core.trackers import TrackerConfig
 
 
@@ -153,3 +153,24 @@ def test_a_full_disk_is_a_storage_error_and_trackers_still_close(tmp_path: Path)
     ):
         log.log(0, loss=1.0)
     assert OPENED[0].closed
+
+
+def test_a_tail_reads_each_line_once_and_follows_what_happens_to_the_file(tmp_path: Path) -> None:
+    work, out, tail = tmp_path / "a.partial", tmp_path / "a", MetricsTail()
+    assert tail.follow(work) == []
+    with RunLog(work) as log:
+        log.log(1, loss=3.0)
+        assert [m["step"] for m in tail.follow(work)] == [1]
+        first = tail.records[0]
+        log.log(2, loss=2.0)
+        assert [m["step"] for m in tail.follow(work)] == [1, 2]
+        assert tail.records[0] is first, "not read again"
+    with (work / METRICS).open("ab") as stream:
+        stream.write('{"step": 3, "note": "가'.encode()[:-1])  # half a character, half a line
+    assert [m["step"] for m in tail.follow(work)] == [1, 2]
+    with RunLog(work, resume_step=1) as log:  # cuts it back
+        assert [m["step"] for m in tail.follow(work)] == [1]
+        log.log(2, loss=2.5)
+    work.rename(out)
+    assert [m.get("loss") for m in tail.follow(out)] == [3.0, 2.5]
+    assert tail.follow(work) == tail.records, "it may be on its way to another name"
