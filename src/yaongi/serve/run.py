@@ -1,0 +1,81 @@
+"""Starting the server, and ending it: after SIGTERM what is being answered is finished first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+from yaongi.core.errors import ConfigError
+from yaongi.core.install import import_extra
+from yaongi.serve.door import is_loopback
+from yaongi.serve.limits import Limits
+
+KEY = "YAONGI_API_KEY"
+MISSING = "Serving needs the package '{package}': {command}"
+
+
+def serve(
+    model: Any,
+    name: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    host_names: Iterable[str] = (),
+    limits: Limits | None = None,
+    ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; returns once what was begun is finished.
+
+    Args:
+        model: a ``yaongi.Model``.
+        name: what clients call it.
+        port: 0 takes a free one.
+        host_names: further names clients reach it by.
+        ready: called with the port once requests are taken.
+    Raises:
+        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``.
+        CapabilityError: a package is missing.
+        OSError: the port is taken.
+    """
+    limits = limits or Limits()
+    key = os.environ.get(KEY) or None
+    if key is None and not is_loopback(host):
+        raise ConfigError(
+            "Other machines reach {host}: set {name} (in the environment or .env) to a key that "
+            "clients must send, or leave --host out.",
+            host=host,
+            name=KEY,
+        )
+    uvicorn = import_extra(MISSING, "uvicorn", "serve")
+    for package in ("fastapi", "prometheus_client"):
+        import_extra(MISSING, package, "serve")
+    from yaongi.serve.app import build_app
+
+    app = build_app(model, name, limits=limits, host=host, host_names=host_names, key=key)
+
+    class Server(uvicorn.Server):
+        """Tells the application that it ends, and leaves the process to its caller."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                ready(self.servers[0].sockets[0].getsockname()[1])
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.service.draining = True
+            super().handle_exit(sig, frame)
+            self._captured_signals.clear()  # ending was asked for: no reason to die of it
+
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=limits.drain_s,
+        ws="none",
+    )
+    Server(config).run()

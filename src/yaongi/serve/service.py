@@ -1,0 +1,257 @@
+"""From a checked request to jobs for the engine: which model, which prompt, is there room.
+
+Everything that can be refused is refused here, before the engine hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from yaongi.api import Model
+from yaongi.core.config import parse
+from yaongi.core.errors import CapabilityError, ConfigError, DataError, InputError, YaongiError
+from yaongi.core.errors import did_you_mean as hint
+from yaongi.infer.engine import Event, Request
+from yaongi.infer.request import LogitsProcessor
+from yaongi.infer.rules import Generation, room_behind
+from yaongi.model.adapted import BASE
+from yaongi.serve.door import is_loopback
+from yaongi.serve.limits import Limits
+from yaongi.serve.messages import conversation
+from yaongi.serve.metrics import Metrics
+from yaongi.serve.refusals import Refusal
+from yaongi.serve.schemas import Sampled, TokenizeRequest
+from yaongi.serve.worker import EngineFailure, Job, Worker
+from yaongi.text.chat import Message
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Answers to make.
+
+    Attributes:
+        prompts: ids, one for every text that was sent.
+        jobs: ``n`` for every prompt, in order.
+        deadline: in the loop's time.
+    """
+
+    model: str
+    prompts: list[list[int]]
+    jobs: list[Job]
+    deadline: float
+
+    def prompt_of(self, place: int) -> list[int]:
+        """The prompt of a job."""
+        return self.prompts[place * len(self.prompts) // len(self.jobs)]
+
+
+class Service:
+    """A model to be asked by many at once.
+
+    Args:
+        name: what clients call the model; its adapters go by their own names.
+
+    Attributes:
+        started: Unix time.
+        draining: whether new requests are refused, because the server is about to end.
+    """
+
+    def __init__(self, model: Model, name: str, limits: Limits) -> None:
+        self.model = model
+        self.limits = limits
+        self.worker = Worker(model, limits.rows)
+        self.tokenizer = self.worker.tokenizer
+        self.adapters = {name: BASE, **{adapter: adapter for adapter in model.adapters}}
+        if len(self.adapters) <= len(model.adapters):
+            raise ConfigError("The model and an adapter are both called '{name}'.", name=name)
+        self.started = int(time.time())
+        self.draining = False
+        self.metrics = Metrics(self.worker)
+        self._clients: Counter[str] = Counter()
+
+    def adapter(self, name: str) -> str:
+        """The adapter a model's name means. Raises Refusal (404) with the known names."""
+        if name not in self.adapters:
+            raise Refusal(
+                404,
+                InputError(
+                    "There is no model '{name}'. {hint}", name=name, hint=hint(name, self.adapters)
+                ),
+                code="model_not_found",
+                param="model",
+            )
+        return self.adapters[name]
+
+    async def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt of a conversation. Raises Refusal (400, 413)."""
+        ids = await refused("messages", lambda: self.model.chat_ids(messages))
+        return self.checked(ids, "messages")
+
+    async def text_ids(
+        self, given: str | list[int] | list[str] | list[list[int]], param: str
+    ) -> list[list[int]]:
+        """The ids of one prompt or several, texts or ids. Raises Refusal (400, 413)."""
+        single = isinstance(given, str) or isinstance(given[0], int)
+        many: list[str | list[int]] = [given] if single else given  # pyright: ignore
+        ids = await refused(param, lambda: [self._ids(item) for item in many])
+        return [self.checked(item, param) for item in ids]
+
+    def _ids(self, item: str | list[int]) -> list[int]:
+        if isinstance(item, str):
+            return self.tokenizer.text_ids(item)
+        if max(item) >= self.tokenizer.vocab_size:
+            raise DataError(
+                "{id} is not a token id: this tokenizer has {size}.",
+                id=max(item),
+                size=self.tokenizer.vocab_size,
+            )
+        return item
+
+    async def tokenized(self, body: TokenizeRequest) -> list[int]:
+        """The ids of what was sent, however many."""
+        if body.prompt is not None:
+            text = body.prompt
+            return await refused("prompt", lambda: self.tokenizer.text_ids(text))
+        messages = conversation(body.messages or [], body.tools)
+        return await refused("messages", lambda: self.model.chat_ids(messages))
+
+    async def embed(self, ids: list[int], adapter: str) -> Tensor:
+        """One text's vector (D,) of length 1."""
+        return await self.worker.call(lambda: self.model.embed(ids, adapter=adapter))
+
+    def checked(self, ids: list[int], param: str) -> list[int]:
+        """``ids``, which an answer can follow. Raises Refusal (400, 413)."""
+        try:
+            room_behind(len(ids), self.model.context_len)
+        except DataError as error:
+            code = "context_length_exceeded" if ids else "invalid_value"
+            raise Refusal(400, error, code=code, param=param) from error
+        if len(ids) > self.limits.prompt_tokens:
+            raise Refusal(
+                413,
+                InputError(
+                    "The prompt has {n} tokens; this server takes {limit}.",
+                    n=len(ids),
+                    limit=self.limits.prompt_tokens,
+                ),
+                code="prompt_too_long",
+                param=param,
+            )
+        return ids
+
+    def ask(
+        self,
+        body: Sampled,
+        prompts: list[list[int]],
+        *,
+        max_tokens: int | None,
+        top_logprobs: int,
+        processor: Callable[[], LogitsProcessor] | None,
+    ) -> Asked:
+        """The jobs of a request. Answer *i* of several has the seed ``seed + i``."""
+        adapter = self.adapter(body.model)
+        limit = self.limits.answer_tokens
+        settings = body.model_dump(
+            include={"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
+        )
+        rules = parse(
+            Generation,
+            {**settings, "stop": body.stop or (), "max_tokens": min(max_tokens or limit, limit)},
+        )
+        seed = secrets.randbits(63) if body.seed is None else body.seed
+        jobs = [
+            Job(
+                adapter,
+                Request(ids, rules, seed + i, processor() if processor else None, top_logprobs),
+            )
+            for ids in prompts
+            for i in range(body.n or 1)
+        ]
+        deadline = asyncio.get_running_loop().time() + self.limits.time_s
+        return Asked(body.model, prompts, jobs, deadline)
+
+    @contextmanager
+    def admitted(self, jobs: int, client: str) -> Iterator[None]:
+        """Room for so many answers to a client. Raises Refusal (429, 503)."""
+        if not self.worker.alive:
+            raise failed(
+                EngineFailure("The engine is not running; the server's log says why."), 503
+            )
+        if self.draining:
+            raise Refusal(
+                503, InputError("The server is shutting down."), code="shutting_down", retry_s=10
+            )
+        if len(self.worker.jobs) + jobs > self.limits.rows + self.limits.queue:
+            raise Refusal(
+                503,
+                InputError("Too many requests are waiting; try again later."),
+                code="overloaded",
+                retry_s=2,
+            )
+        if not is_loopback(client) and self._clients[client] + jobs > self.limits.per_client:
+            raise Refusal(
+                429,
+                InputError(
+                    "You have {n} answers in the making; {limit} is the limit.",
+                    n=self._clients[client],
+                    limit=self.limits.per_client,
+                ),
+                code="too_many_requests",
+                retry_s=1,
+            )
+        self._clients[client] += jobs
+        try:
+            yield
+        finally:
+            self._clients[client] -= jobs
+            if not self._clients[client]:
+                del self._clients[client]
+
+    async def events(self, asked: Asked, client: str) -> AsyncIterator[tuple[int, Event]]:
+        """The events of a request's jobs, each with its job's place.
+
+        Raises:
+            Refusal: no room (429, 503), too late (503), or the engine failed (500).
+        """
+        with self.admitted(len(asked.jobs), client), self.metrics.request(asked) as seen:
+            try:
+                async for place, event in self.worker.run(asked.jobs, asked.deadline):
+                    seen(place, event)
+                    yield place, event
+            except TimeoutError as error:
+                raise Refusal(
+                    503,
+                    InputError("No answer within {s} s.", s=self.limits.time_s),
+                    code="timeout",
+                    retry_s=10,
+                ) from error
+            except EngineFailure as error:
+                raise failed(error) from error
+            except InputError as error:
+                raise Refusal(400, error, code="invalid_value") from error
+
+
+def failed(error: YaongiError, status: int = 500) -> Refusal:
+    """What a client hears of a fault of the server."""
+    return Refusal(status, error, code="engine_failed")
+
+
+async def refused(param: str | None, work: Callable[[], T]) -> T:
+    """``work()`` on another thread; what is wrong with the input becomes a Refusal (400)."""
+    try:
+        return await asyncio.to_thread(work)
+    except CapabilityError as error:
+        raise Refusal(400, error, code="unsupported", param=param) from error
+    except InputError as error:
+        raise Refusal(400, error, code="invalid_value", param=param) from error
