@@ -40,7 +40,8 @@ DEFAULT = Limits()
 @click.option("--queue", type=click.IntRange(0), default=DEFAULT.queue, show_default=True,
               help=_("Answers that may wait; more are refused."))  # fmt: skip
 @click.option("--time-s", type=click.FloatRange(0, min_open=True), default=DEFAULT.time_s,
-              show_default=True, help=_("Longest time for an answer, waiting included."))  # fmt: skip
+              show_default=True,
+              help=_("Longest time for an answer, waiting included."))  # fmt: skip
 def command(
     model: Path,
     adapter: tuple[Path, ...],

@@ -59,11 +59,7 @@ class ChatAnswer:
 
     def opening(self) -> list[Delta]:
         """The choices of the first chunks: who speaks."""
-        delta = {"role": "assistant", "content": ""}
-        return [
-            {"index": c.index, "delta": delta, "logprobs": None, "finish_reason": None}
-            for c in self.choices
-        ]
+        return [_part(c.index, {"role": "assistant", "content": ""}) for c in self.choices]
 
     def chunk(self, choices: Sequence[Delta], **more: Any) -> Delta:
         """A chunk of the stream."""
@@ -73,6 +69,10 @@ class ChatAnswer:
         """The body of an answer that was not streamed."""
         choices = [choice.whole(self.logprobs) for choice in self.choices]
         return {**self.head, "object": self.kind, "choices": choices, "usage": self.usage.body()}
+
+
+def _part(index: int, delta: Delta, finish: str | None = None) -> Delta:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
 
 
 class _ChatChoice:

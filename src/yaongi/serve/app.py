@@ -65,6 +65,7 @@ def build_app(
         redoc_url=None,
         exception_handlers={
             Refusal: _refusal,
+            InputError: _input,
             RequestValidationError: _invalid,
             HTTPException: _http,
             ClientGone: _gone,
@@ -111,6 +112,10 @@ async def _metrics(request: Request) -> Response:
 async def _refusal(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     return error.response()
+
+
+async def _input(_request: Request, error: Exception) -> Response:
+    return JSON(error_body(400, str(error), code="invalid_value"), 400)
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

@@ -29,7 +29,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-PUBLIC = ("/health",)
+_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 GUARDED = ("/v1/", "/metrics", "/openapi.json")
 """What needs the key where one is set; the page itself does not, it asks for the key."""
 
@@ -96,7 +96,7 @@ class Door:
                 code="wrong_host",
             )
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit_netloc(origin) != said.lower():
+        if origin is not None and origin_place(origin) != said.lower():
             raise Refusal(
                 403,
                 InputError("Pages of other servers may not use this one."),
@@ -175,7 +175,7 @@ def host_name(said: str) -> str:
         return ""
 
 
-def urlsplit_netloc(origin: str) -> str:
+def origin_place(origin: str) -> str:
     """Host and port of an Origin header."""
     try:
         return urlsplit(origin).netloc.lower()

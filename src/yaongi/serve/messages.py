@@ -5,15 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from yaongi.serve.schemas import Tool, Turn
+from yaongi.core.errors import DataError
+from yaongi.serve.schemas import ChatRequest, Function, NamedTool, Tool, Turn
 from yaongi.text.chat import Message, with_tools
 
 
-def conversation(turns: Sequence[Turn], tools: Sequence[Tool] | None) -> list[Message]:
+def conversation(turns: Sequence[Turn], tools: Sequence[Tool] = ()) -> list[Message]:
     """Messages for the chat template, the tools described in the system message."""
     messages: list[Message] = [_message(turn) for turn in turns]
-    listed = [tool.model_dump(exclude_none=True) for tool in tools or ()]
-    return with_tools(messages, listed)
+    return with_tools(messages, [tool.model_dump(exclude_none=True) for tool in tools])
+
+
+def offered(body: ChatRequest) -> Sequence[Tool]:
+    """The tools the model hears of."""
+    return () if body.tool_choice == "none" else body.tools or ()
+
+
+def must_call(body: ChatRequest) -> Sequence[Function]:
+    """The functions one of which has to be called; none where the model decides.
+
+    Raises:
+        DataError: a function to call that was not given.
+    """
+    choice = body.tool_choice
+    if choice in (None, "none", "auto"):
+        return ()
+    functions = [tool.function for tool in body.tools or ()]
+    if isinstance(choice, NamedTool):
+        functions = [f for f in functions if f.name == choice.function.name]
+    if not functions:
+        raise DataError("tool_choice names no tool of this request.")
+    return functions
 
 
 def _message(turn: Turn) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,51 +28,40 @@ if TYPE_CHECKING:
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
+_PREFIXES = {
+    "read": "Prompt tokens that were read.",
+    "reused": "Prompt tokens that were known and not read again.",
+    "bytes": "Memory of what is known of prompts.",
+}
+
 
 class Metrics:
     """The server's own registry, so that several servers in one process do not mix."""
 
     def __init__(self, worker: Worker) -> None:
-        r = self.registry = CollectorRegistry()
-        ProcessCollector(registry=r)
-        PlatformCollector(registry=r)
-        self.answers = Counter(
-            "yaongi_http_requests", "Requests by route and status.", ["route", "status"], registry=r
-        )
-        self.prompt = Counter("yaongi_prompt_tokens", "Tokens of prompts.", ["model"], registry=r)
-        self.said = Counter("yaongi_generated_tokens", "Tokens of answers.", ["model"], registry=r)
-        self.first = Histogram(
-            "yaongi_first_token_seconds",
-            "From a request to its first token.",
-            buckets=_SECONDS,
-            registry=r,
-        )
-        self.whole = Histogram(
-            "yaongi_request_seconds", "From a request to its end.", buckets=_SECONDS, registry=r
-        )
-        self.left = Counter(
-            "yaongi_cancelled_requests", "Clients that left before the end.", registry=r
-        )
-        Gauge("yaongi_running", "Answers in the making.", registry=r).set_function(
-            lambda: worker.running
-        )
-        Gauge("yaongi_waiting", "Answers not begun.", registry=r).set_function(
-            lambda: worker.waiting
-        )
-        Gauge("yaongi_engine_failures", "Exceptions of the engine.", registry=r).set_function(
-            lambda: worker.failures
-        )
-        for name, text in (
-            ("read", "Prompt tokens read"),
-            ("reused", "Prompt tokens found instead of being read"),
-            ("bytes", "Memory for prompts read before"),
-        ):
-            gauge = Gauge(f"yaongi_prefix_{name}", f"{text}.", registry=r)
-            gauge.set_function(
-                lambda name=name: sum(
-                    getattr(e.prefixes, name) for e in list(worker.engines.values())
-                )
-            )
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.answers = self._counter("http_requests", "Requests by route.", "route", "status")
+        self.prompt = self._counter("prompt_tokens", "Tokens of prompts.", "model")
+        self.said = self._counter("generated_tokens", "Tokens of answers.", "model")
+        self.left = self._counter("cancelled_requests", "Clients that left before the end.")
+        self.first = self._seconds("first_token_seconds", "From a request to its first token.")
+        self.whole = self._seconds("request_seconds", "From a request to its end.")
+        self._gauge("running", "Answers in the making.", lambda: worker.running)
+        self._gauge("waiting", "Answers not begun.", lambda: worker.waiting)
+        self._gauge("engine_failures", "Exceptions of the engine.", lambda: worker.failures)
+        for what, text in _PREFIXES.items():
+            self._gauge(f"prefix_{what}", text, functools.partial(_prefixes, worker, what))
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"yaongi_{name}", text, labels, registry=self.registry)
+
+    def _seconds(self, name: str, text: str) -> Histogram:
+        return Histogram(f"yaongi_{name}", text, buckets=_SECONDS, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        Gauge(f"yaongi_{name}", text, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:
         """In Prometheus's format."""
@@ -102,6 +92,10 @@ class Metrics:
             raise
         finally:
             self.whole.observe(time.monotonic() - began)
+
+
+def _prefixes(worker: Worker, what: str) -> float:
+    return sum(getattr(engine.prefixes, what) for engine in list(worker.engines.values()))
 
 
 class Counted:

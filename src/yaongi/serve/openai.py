@@ -6,6 +6,7 @@ Reference: https://platform.openai.com/docs/api-reference; ``/v1/tokenize`` is v
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,19 +15,29 @@ from starlette.responses import Response
 
 from yaongi.core.errors import InputError
 from yaongi.serve.answers import ChatAnswer, TextAnswer, token_text
-from yaongi.serve.messages import conversation
+from yaongi.serve.grammar import ANY_OBJECT, Processors
+from yaongi.serve.messages import conversation, must_call, offered
 from yaongi.serve.refusals import JSON, Refusal
 from yaongi.serve.schemas import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
+    Function,
+    JSONFormat,
     Sampled,
+    SchemaFormat,
     TokenizeRequest,
 )
 from yaongi.serve.service import Asked, Service
 from yaongi.serve.stream import streamed, while_there, whole
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(
+    prefix="/v1",
+    responses={
+        "4XX": {"description": "The request cannot be answered; OpenAI's error object says why."},
+        "5XX": {"description": "Not now, or a fault of the server; an error object says which."},
+    },
+)
 
 
 @router.get("/models")
@@ -49,13 +60,13 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The answer to a conversation."""
     service = _service(request)
     service.adapter(body.model)
-    ids = await service.chat_ids(conversation(body.messages, body.tools))
+    ids = await service.chat_ids(conversation(body.messages, offered(body)))
     asked = service.ask(
         body,
         [ids],
         max_tokens=body.max_completion_tokens or body.max_tokens,
         top_logprobs=body.top_logprobs or 0,
-        processor=None,
+        processors=await _constraint(service, body, must_call(body)),
     )
     answer = ChatAnswer(asked, service.tokenizer, logprobs=bool(body.logprobs))
     return await _answered(request, body, asked, answer)
@@ -72,10 +83,26 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
         prompts,
         max_tokens=body.max_tokens,
         top_logprobs=body.logprobs or 0,
-        processor=None,
+        processors=await _constraint(service, body),
     )
     answer = TextAnswer(asked, service.tokenizer, logprobs=body.logprobs is not None)
     return await _answered(request, body, asked, answer)
+
+
+async def _constraint(
+    service: Service, body: Sampled, functions: Sequence[Function] = ()
+) -> Processors | None:
+    """What keeps the answer to a call or a format, if it must be one."""
+    if functions:
+        described = [f.model_dump(include={"name", "parameters"}) for f in functions]
+        return await service.grammar(lambda g: g.calls(described), "tools")
+    match body.response_format:
+        case SchemaFormat(json_schema=wrapped):
+            return await service.grammar(lambda g: g.json(wrapped.schema_), "response_format")
+        case JSONFormat():
+            return await service.grammar(lambda g: g.json(ANY_OBJECT), "response_format")
+        case _:
+            return None
 
 
 async def _answered(

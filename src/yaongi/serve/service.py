@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,13 +19,18 @@ from torch import Tensor
 
 from yaongi.api import Model
 from yaongi.core.config import parse
-from yaongi.core.errors import CapabilityError, ConfigError, DataError, InputError, YaongiError
-from yaongi.core.errors import did_you_mean as hint
+from yaongi.core.errors import (
+    CapabilityError,
+    ConfigError,
+    DataError,
+    InputError,
+    YaongiError,
+)
 from yaongi.infer.engine import Event, Request
-from yaongi.infer.request import LogitsProcessor
 from yaongi.infer.rules import Generation, room_behind
 from yaongi.model.adapted import BASE
 from yaongi.serve.door import is_loopback
+from yaongi.serve.grammar import Grammars, Processors
 from yaongi.serve.limits import Limits
 from yaongi.serve.messages import conversation
 from yaongi.serve.metrics import Metrics
@@ -34,6 +40,12 @@ from yaongi.serve.worker import EngineFailure, Job, Worker
 from yaongi.text.chat import Message
 
 T = TypeVar("T")
+MAX_COMPILING = 8
+"""Schemas in the compiler, which takes one at a time."""
+
+_SETTINGS = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
+Given = str | list[int] | list[str] | list[list[int]]
+"""A prompt or several, texts or ids."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +91,16 @@ class Service:
         self.draining = False
         self.metrics = Metrics(self.worker)
         self._clients: Counter[str] = Counter()
+        self._grammars = Grammars(self.tokenizer, model.config.vocab_size)
+        self._compiler = ThreadPoolExecutor(1, "grammar")
+        self._compiling = 0
 
     def adapter(self, name: str) -> str:
         """The adapter a model's name means. Raises Refusal (404) with the known names."""
         if name not in self.adapters:
-            raise Refusal(
-                404,
-                InputError(
-                    "There is no model '{name}'. {hint}", name=name, hint=hint(name, self.adapters)
-                ),
-                code="model_not_found",
-                param="model",
-            )
+            known = ", ".join(self.adapters)
+            error = InputError("There is no model '{name}' here: {known}", name=name, known=known)
+            raise Refusal(404, error, code="model_not_found", param="model")
         return self.adapters[name]
 
     async def chat_ids(self, messages: Sequence[Message]) -> list[int]:
@@ -98,9 +108,7 @@ class Service:
         ids = await refused("messages", lambda: self.model.chat_ids(messages))
         return self.checked(ids, "messages")
 
-    async def text_ids(
-        self, given: str | list[int] | list[str] | list[list[int]], param: str
-    ) -> list[list[int]]:
+    async def text_ids(self, given: Given, param: str) -> list[list[int]]:
         """The ids of one prompt or several, texts or ids. Raises Refusal (400, 413)."""
         single = isinstance(given, str) or isinstance(given[0], int)
         many: list[str | list[int]] = [given] if single else given  # pyright: ignore
@@ -123,7 +131,7 @@ class Service:
         if body.prompt is not None:
             text = body.prompt
             return await refused("prompt", lambda: self.tokenizer.text_ids(text))
-        messages = conversation(body.messages or [], body.tools)
+        messages = conversation(body.messages or (), body.tools or ())
         return await refused("messages", lambda: self.model.chat_ids(messages))
 
     async def embed(self, ids: list[int], adapter: str) -> Tensor:
@@ -150,6 +158,16 @@ class Service:
             )
         return ids
 
+    async def grammar(self, make: Callable[[Grammars], Processors], param: str) -> Processors:
+        """What keeps answers to a grammar. Raises Refusal (400, 503)."""
+        if self._compiling >= MAX_COMPILING:
+            raise overloaded()
+        self._compiling += 1
+        try:
+            return await refused(param, lambda: make(self._grammars), self._compiler)
+        finally:
+            self._compiling -= 1
+
     def ask(
         self,
         body: Sampled,
@@ -157,14 +175,12 @@ class Service:
         *,
         max_tokens: int | None,
         top_logprobs: int,
-        processor: Callable[[], LogitsProcessor] | None,
+        processors: Processors | None,
     ) -> Asked:
         """The jobs of a request. Answer *i* of several has the seed ``seed + i``."""
         adapter = self.adapter(body.model)
         limit = self.limits.answer_tokens
-        settings = body.model_dump(
-            include={"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
-        )
+        settings = body.model_dump(include=_SETTINGS)
         rules = parse(
             Generation,
             {**settings, "stop": body.stop or (), "max_tokens": min(max_tokens or limit, limit)},
@@ -173,7 +189,7 @@ class Service:
         jobs = [
             Job(
                 adapter,
-                Request(ids, rules, seed + i, processor() if processor else None, top_logprobs),
+                Request(ids, rules, seed + i, processors and processors(), top_logprobs),
             )
             for ids in prompts
             for i in range(body.n or 1)
@@ -193,12 +209,7 @@ class Service:
                 503, InputError("The server is shutting down."), code="shutting_down", retry_s=10
             )
         if len(self.worker.jobs) + jobs > self.limits.rows + self.limits.queue:
-            raise Refusal(
-                503,
-                InputError("Too many requests are waiting; try again later."),
-                code="overloaded",
-                retry_s=2,
-            )
+            raise overloaded()
         if not is_loopback(client) and self._clients[client] + jobs > self.limits.per_client:
             raise Refusal(
                 429,
@@ -228,6 +239,8 @@ class Service:
             try:
                 async for place, event in self.worker.run(asked.jobs, asked.deadline):
                     seen(place, event)
+                    if event.finish is not None:
+                        check_grammar(asked.jobs[place])
                     yield place, event
             except TimeoutError as error:
                 raise Refusal(
@@ -247,10 +260,24 @@ def failed(error: YaongiError, status: int = 500) -> Refusal:
     return Refusal(status, error, code="engine_failed")
 
 
-async def refused(param: str | None, work: Callable[[], T]) -> T:
+def overloaded() -> Refusal:
+    """There is no room left."""
+    error = InputError("Too many requests are waiting; try again later.")
+    return Refusal(503, error, code="overloaded", retry_s=2)
+
+
+def check_grammar(job: Job) -> None:
+    """Raise Refusal (400) where an answer could not follow its grammar."""
+    reason = getattr(job.request.processor, "failed", "")
+    if reason:
+        error = DataError("The schema cannot be followed: {reason}", reason=reason)
+        raise Refusal(400, error, code="invalid_value", param="response_format")
+
+
+async def refused(param: str | None, work: Callable[[], T], executor: Executor | None = None) -> T:
     """``work()`` on another thread; what is wrong with the input becomes a Refusal (400)."""
     try:
-        return await asyncio.to_thread(work)
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
     except CapabilityError as error:
         raise Refusal(400, error, code="unsupported", param=param) from error
     except InputError as error:

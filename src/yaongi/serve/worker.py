@@ -24,6 +24,7 @@ from yaongi.model.lora import using_adapters
 
 log = logging.getLogger("yaongi.serve")
 T = TypeVar("T")
+NOT_RUNNING = "The engine is not running; the server's log says why."
 
 
 class EngineFailure(YaongiError):
@@ -130,7 +131,7 @@ class Worker:
         try:
             while any(not job.ended for job in jobs) or not found.empty():
                 if not self.alive:  # it may have ended before it saw these
-                    raise EngineFailure("The engine is not running; the server's log says why.")
+                    raise EngineFailure(NOT_RUNNING)
                 async with asyncio.timeout_at(deadline):
                     place, item = await found.get()
                 if isinstance(item, YaongiError):
