@@ -124,11 +124,6 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
     message = _("{field}: {reason}").format(field=where or "body", reason=first["msg"])
-    message = (
-        message.encode("ascii", "backslashreplace").decode()
-        if not message.isprintable()
-        else message
-    )
     return JSON(error_body(400, message, code="invalid_value", param=where or None), 400)
 
 
@@ -136,11 +131,9 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = str(error.detail)
     if error.status_code == 404:
-        paths = [route.path for route in request.app.routes if getattr(route, "methods", None)]
         path = request.url.path[:200]
-        message = str(
-            InputError("There is no {path}. {hint}", path=path, hint=did_you_mean(path, paths))
-        )
+        hint = did_you_mean(path, request.app.openapi()["paths"])
+        message = str(InputError("There is no {path}. {hint}", path=path, hint=hint))
     body = error_body(error.status_code, message, code="http_error")
     return JSON(body, error.status_code, headers=error.headers)
 
@@ -151,7 +144,5 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 
 async def _unexpected(_request: Request, error: Exception) -> Response:
     log.error("A request failed.", exc_info=error)
-    return JSON(
-        error_body(500, _("The server failed on this request; its log says why."), code="internal"),
-        500,
-    )
+    message = _("The server failed on this request; its log says why.")
+    return JSON(error_body(500, message, code="internal"), 500)

@@ -108,7 +108,7 @@ class Door:
     def _check_key(self, said: str) -> None:
         kind, _, key = said.partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(
-            key.strip().encode("utf-8", "replace"), str(self.key).encode()
+            key.strip().encode("latin-1"), str(self.key).encode()
         ):
             raise Refusal(
                 401,

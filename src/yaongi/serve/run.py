@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
@@ -35,9 +36,9 @@ def serve(
         host_names: further names clients reach it by.
         ready: called with the port once requests are taken.
     Raises:
-        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``.
+        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; or one that
+            cannot be listened on.
         CapabilityError: a package is missing.
-        OSError: the port is taken.
     """
     limits = limits or Limits()
     key = os.environ.get(KEY) or None
@@ -53,6 +54,7 @@ def serve(
         import_extra(MISSING, package, "serve")
     from yaongi.serve.app import build_app
 
+    listener = listen(host, port)
     app = build_app(model, name, limits=limits, host=host, host_names=host_names, key=key)
 
     class Server(uvicorn.Server):
@@ -61,7 +63,7 @@ def serve(
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
-                ready(self.servers[0].sockets[0].getsockname()[1])
+                ready(listener.getsockname()[1])
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             app.state.service.draining = True
@@ -70,12 +72,29 @@ def serve(
 
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=limits.drain_s,
         ws="none",
     )
-    Server(config).run()
+    Server(config).run([listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for clients. Raises ConfigError where the system refuses."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            "{host} cannot be listened on at port {port}: {reason}. Name another with --port.",
+            host=host,
+            port=port,
+            reason=error.strerror or error,
+        ) from error
+    return listener

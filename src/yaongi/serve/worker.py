@@ -81,6 +81,8 @@ class Worker:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        for adapter in (BASE, *model.adapters):  # what is wrong is said before anybody asks
+            self._engine(adapter)
 
     # --- on the loop --------------------------------------------------------------------------
 
@@ -179,8 +181,6 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            for adapter in (BASE, *self.model.adapters):
-                self._engine(adapter)
             while not self._closing:
                 self._obey(block=not self._waiting and not self._running)
                 self._begin()
