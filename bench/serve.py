@@ -4,7 +4,7 @@
 
 A server is started in a process of its own. First each question is asked alone; then every client
 asks one after another, with the question's seed, and its answer must be the very same text. The
-server's memory is read twice a second from the system.
+server's memory is read twice a second from the system (Linux).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-import psutil
 import torch
 
 NAMES = ["철수", "영희", "민수", "지우", "하늘", "바다", "은결", "선희"]
@@ -134,11 +133,12 @@ def quantiles(values: list[float]) -> dict[str, float]:
     }
 
 
-async def watch(process: psutil.Process, curve: list[tuple[float, int]]) -> None:
+async def watch(pid: int, curve: list[tuple[float, int]]) -> None:
     """The server's memory, twice a second."""
     began = time.monotonic()
     while True:
-        curve.append((round(time.monotonic() - began, 1), process.memory_info().rss >> 20))
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        curve.append((round(time.monotonic() - began, 1), pages * resource.getpagesize() >> 20))
         await asyncio.sleep(0.5)
 
 
@@ -152,7 +152,7 @@ async def measure(url: str, pid: int, args: argparse.Namespace) -> dict:
         alone = [await ask(client, body) for body in bodies]
         assert all(a["done"] and "error" not in a for a in alone), alone
         curve: list[tuple[float, int]] = []
-        watcher = asyncio.create_task(watch(psutil.Process(pid), curve))
+        watcher = asyncio.create_task(watch(pid, curve))
         found = await load(client, bodies, alone, args)
         watcher.cancel()
         left = (await client.get("/health")).json()

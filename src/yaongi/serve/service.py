@@ -23,6 +23,7 @@ from yaongi.core.errors import (
     CapabilityError,
     ConfigError,
     DataError,
+    EngineError,
     InputError,
     YaongiError,
 )
@@ -36,7 +37,7 @@ from yaongi.serve.messages import conversation
 from yaongi.serve.metrics import Metrics
 from yaongi.serve.refusals import Refusal
 from yaongi.serve.schemas import Sampled, TokenizeRequest
-from yaongi.serve.worker import EngineFailure, Job, Worker
+from yaongi.serve.worker import EngineError, Job, Worker
 from yaongi.text.chat import Message
 
 T = TypeVar("T")
@@ -201,9 +202,7 @@ class Service:
     def admitted(self, jobs: int, client: str) -> Iterator[None]:
         """Room for so many answers to a client. Raises Refusal (429, 503)."""
         if not self.worker.alive:
-            raise failed(
-                EngineFailure("The engine is not running; the server's log says why."), 503
-            )
+            raise failed(EngineError("The engine is not running; the server's log says why."), 503)
         if self.draining:
             raise Refusal(
                 503, InputError("The server is shutting down."), code="shutting_down", retry_s=10
@@ -249,7 +248,7 @@ class Service:
                     code="timeout",
                     retry_s=10,
                 ) from error
-            except EngineFailure as error:
+            except EngineError as error:
                 raise failed(error) from error
             except InputError as error:
                 raise Refusal(400, error, code="invalid_value") from error

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from yaongi.api import Model
-from yaongi.core.errors import TokenizerError, YaongiError
+from yaongi.core.errors import EngineError, TokenizerError, YaongiError
 from yaongi.infer.engine import Engine, Event, Request
 from yaongi.model.adapted import BASE
 from yaongi.model.lora import using_adapters
@@ -25,12 +25,6 @@ from yaongi.model.lora import using_adapters
 log = logging.getLogger("yaongi.serve")
 T = TypeVar("T")
 NOT_RUNNING = "The engine is not running; the server's log says why."
-
-
-class EngineFailure(YaongiError):
-    """The engine raised an exception; what it was doing is lost."""
-
-    slug = "engine"
 
 
 @dataclass(eq=False)
@@ -123,7 +117,7 @@ class Worker:
             deadline: when to give up, in the loop's time.
         Raises:
             TimeoutError: the deadline came first.
-            EngineFailure: the engine raised.
+            EngineError: the engine raised.
             DataError: a prompt is empty or fills the context.
         """
         found: asyncio.Queue[tuple[int, Item]] = asyncio.Queue()
@@ -133,7 +127,7 @@ class Worker:
         try:
             while any(not job.ended for job in jobs) or not found.empty():
                 if not self.alive:  # it may have ended before it saw these
-                    raise EngineFailure(NOT_RUNNING)
+                    raise EngineError(NOT_RUNNING)
                 async with asyncio.timeout_at(deadline):
                     place, item = await found.get()
                 if isinstance(item, YaongiError):
@@ -159,7 +153,7 @@ class Worker:
         """``function()`` on the thread, between two steps.
 
         Raises:
-            EngineFailure: it raised something that is no YaongiError.
+            EngineError: it raised something that is no YaongiError.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -244,22 +238,22 @@ class Worker:
             self._engines[key[0]].cancel(key[1])
             del self._running[key]
 
-    def _restart(self, adapter: str, error: EngineFailure) -> None:
+    def _restart(self, adapter: str, error: EngineError) -> None:
         """What the engine holds may be half a step: its requests end, and it begins anew."""
         lost = [key for key in self._running if key[0] == adapter]
         self._give([(self._running.pop(key), error) for key in lost])
         del self._engines[adapter]
         self._engine(adapter)
 
-    def _fail_all(self, error: EngineFailure) -> None:
+    def _fail_all(self, error: EngineError) -> None:
         self._give([(job, error) for job in [*self._running.values(), *self._waiting]])
         self._running.clear()
         self._waiting.clear()
 
-    def _note(self, error: BaseException) -> EngineFailure:
+    def _note(self, error: BaseException) -> EngineError:
         self.failures += 1
         self.failed = time.time(), type(error).__name__
-        failure = EngineFailure("The engine failed on this request; the server's log says why.")
+        failure = EngineError("The engine failed on this request; the server's log says why.")
         failure.__cause__ = error
         return failure
 
