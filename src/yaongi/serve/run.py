@@ -14,7 +14,6 @@ from yaongi.serve.door import is_loopback
 from yaongi.serve.limits import Limits
 
 KEY = "YAONGI_API_KEY"
-MISSING = "Serving needs the package '{package}': {command}"
 
 
 def serve(
@@ -49,9 +48,10 @@ def serve(
             host=host,
             name=KEY,
         )
-    uvicorn = import_extra(MISSING, "uvicorn", "serve")
-    for package in ("fastapi", "prometheus_client"):
-        import_extra(MISSING, package, "serve")
+    uvicorn, _, _ = [
+        import_extra("Serving needs the package '{package}': {command}", package, "serve")
+        for package in ("uvicorn", "fastapi", "prometheus_client")
+    ]
     from yaongi.serve.app import build_app
 
     listener = listen(host, port)

@@ -37,7 +37,7 @@ from yaongi.serve.messages import conversation
 from yaongi.serve.metrics import Metrics
 from yaongi.serve.refusals import Refusal
 from yaongi.serve.schemas import Sampled, TokenizeRequest
-from yaongi.serve.worker import EngineError, Job, Worker
+from yaongi.serve.worker import NOT_RUNNING, Job, Worker
 from yaongi.text.chat import Message
 
 T = TypeVar("T")
@@ -202,7 +202,7 @@ class Service:
     def admitted(self, jobs: int, client: str) -> Iterator[None]:
         """Room for so many answers to a client. Raises Refusal (429, 503)."""
         if not self.worker.alive:
-            raise failed(EngineError("The engine is not running; the server's log says why."), 503)
+            raise failed(EngineError(NOT_RUNNING), 503)
         if self.draining:
             raise Refusal(
                 503, InputError("The server is shutting down."), code="shutting_down", retry_s=10
