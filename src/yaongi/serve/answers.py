@@ -15,6 +15,8 @@ from yaongi.serve.turns import Channel, Said, Turn
 from yaongi.text.foreign import AnyTokenizer
 
 Delta = dict[str, Any]
+IMPOSSIBLE = -9999.0
+"""OpenAI's log-probability of what cannot come: JSON has no infinity."""
 
 
 class ChatAnswer:
@@ -170,8 +172,8 @@ class TextAnswer:
         tok = self.tokenizer
         return {
             "tokens": [token_text(tok, event.id)],
-            "token_logprobs": [event.logprob],
-            "top_logprobs": [{token_text(tok, i): value for i, value in event.top}],
+            "token_logprobs": [max(event.logprob, IMPOSSIBLE)],
+            "top_logprobs": [{token_text(tok, i): max(x, IMPOSSIBLE) for i, x in event.top}],
             "text_offset": [len(self.texts[place])],
         }
 
@@ -210,7 +212,7 @@ def chat_logprob(tokenizer: AnyTokenizer, event: Event) -> Delta:
 def _token(tokenizer: AnyTokenizer, token: int, logprob: float) -> Delta:
     return {
         "token": token_text(tokenizer, token),
-        "logprob": logprob,
+        "logprob": max(logprob, IMPOSSIBLE),
         "bytes": _bytes(tokenizer, token),
     }
 

@@ -129,8 +129,7 @@ async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
         )
     adapter = service.adapter(body.model)
     many = await service.text_ids(body.input, "input")
-    with service.admitted(1, _client(request)):
-        vectors = [await while_there(request, service.embed(ids, adapter)) for ids in many]
+    vectors = await while_there(request, service.embed(many, adapter, _client(request)))
     data = [
         {"object": "embedding", "index": i, "embedding": _encoded(v, body.encoding_format)}
         for i, v in enumerate(vectors)

@@ -135,9 +135,18 @@ class Service:
         messages = conversation(body.messages or (), body.tools or ())
         return await refused("messages", lambda: self.model.chat_ids(messages))
 
-    async def embed(self, ids: list[int], adapter: str) -> Tensor:
-        """One text's vector (D,) of length 1."""
-        return await self.worker.call(lambda: self.model.embed(ids, adapter=adapter))
+    async def embed(self, many: list[list[int]], adapter: str, client: str) -> list[Tensor]:
+        """Each text's vector (D,) of length 1. Between two texts answers go on.
+
+        Raises:
+            Refusal: as ``events``.
+        """
+        with self.admitted(1, client), self._told():
+            async with asyncio.timeout(self.limits.time_s):
+                return [
+                    await self.worker.call(lambda ids=ids: self.model.embed(ids, adapter=adapter))
+                    for ids in many
+                ]
 
     def checked(self, ids: list[int], param: str) -> list[int]:
         """``ids``, which an answer can follow. Raises Refusal (400, 413)."""
@@ -234,24 +243,29 @@ class Service:
         Raises:
             Refusal: no room (429, 503), too late (503), or the engine failed (500).
         """
-        with self.admitted(len(asked.jobs), client), self.metrics.request(asked) as seen:
-            try:
-                async for place, event in self.worker.run(asked.jobs, asked.deadline):
-                    seen(place, event)
-                    if event.finish is not None:
-                        check_grammar(asked.jobs[place])
-                    yield place, event
-            except TimeoutError as error:
-                raise Refusal(
-                    503,
-                    InputError("No answer within {s} s.", s=self.limits.time_s),
-                    code="timeout",
-                    retry_s=10,
-                ) from error
-            except EngineError as error:
-                raise failed(error) from error
-            except InputError as error:
-                raise Refusal(400, error, code="invalid_value") from error
+        with (
+            self.admitted(len(asked.jobs), client),
+            self._told(),
+            self.metrics.request(asked) as seen,
+        ):
+            async for place, event in self.worker.run(asked.jobs, asked.deadline):
+                seen(place, event)
+                if event.finish is not None:
+                    check_grammar(asked.jobs[place])
+                yield place, event
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What can go wrong with an answer, as a client hears it."""
+        try:
+            yield
+        except TimeoutError as error:
+            late = InputError("No answer within {s} s.", s=self.limits.time_s)
+            raise Refusal(503, late, code="timeout", retry_s=10) from error
+        except EngineError as error:
+            raise failed(error) from error
+        except InputError as error:
+            raise Refusal(400, error, code="invalid_value") from error
 
 
 def failed(error: YaongiError, status: int = 500) -> Refusal:

@@ -33,7 +33,7 @@ async def whole(request: Request, answer: ChatAnswer | TextAnswer, events: Event
     """
 
     async def collect() -> None:
-        async with aclosing(cast("AsyncGenerator[Any]", events)):
+        async with _closing(events):
             async for place, event in events:
                 answer.push(place, event)
 
@@ -52,14 +52,14 @@ async def streamed(
         ClientGone: the client left before it.
     """
     first = await while_there(request, anext(events))  # pyright: ignore
-    return SSE(_lines(answer, first, events, usage=usage))
+    return SSE(_lines(answer, first, events, usage=usage), events)
 
 
 async def _lines(
     answer: ChatAnswer | TextAnswer, first: tuple[int, Event], events: Events, *, usage: bool
 ) -> AsyncIterator[bytes]:
     absent = {"usage": None} if usage else {}
-    async with aclosing(cast("AsyncGenerator[Any]", events)):
+    async with _closing(events):
         try:
             for choice in answer.opening():
                 yield _data(answer.chunk([choice], **absent))
@@ -80,16 +80,22 @@ def _data(value: Any) -> bytes:
 
 
 class SSE(StreamingResponse):
-    """Server-sent events, whose source is closed at once when the client leaves."""
+    """Server-sent events, whose source is closed at once when the client leaves, also before the
+    first of them."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+    def __init__(self, lines: AsyncIterator[bytes], events: Events) -> None:
+        self.events = events
         super().__init__(lines, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(cast("AsyncGenerator[bytes]", self.body_iterator)):
+        async with _closing(self.events), _closing(self.body_iterator):
             await super().__call__(scope, receive, send)
+
+
+def _closing(source: object) -> aclosing[AsyncGenerator[Any]]:
+    return aclosing(cast("AsyncGenerator[Any]", source))
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

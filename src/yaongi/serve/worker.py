@@ -181,8 +181,9 @@ class Worker:
                 self._step()
         except BaseException as error:
             log.exception("The engine's thread has ended.")
-            self._fail_all(self._note(error))
-            raise
+            failure = self._note(error)
+            self._obey(block=False)  # what came meanwhile ends as well
+            self._fail_all(failure)
 
     def _obey(self, *, block: bool) -> None:
         """Run the commands that came; wait for one where nothing else is to be done."""

@@ -9,6 +9,7 @@ import pytest
 import serving
 from serving import HELLO, NAME, wait_until
 
+from yaongi.api import Model
 from yaongi.infer.engine import Engine
 from yaongi.model.adapted import BASE
 from yaongi.serve.limits import Limits
@@ -177,6 +178,22 @@ def test_an_engine_that_cannot_begin_again_is_said_to_have_failed(monkeypatch):
         assert embedded.status_code == 503
         health = client.get("/health")
         assert (health.status_code, health.json()["status"]) == (503, "failed")
+
+
+def test_an_embedding_that_takes_too_long_or_fails_is_told(monkeypatch):
+    app = serving.application(limits=Limits(time_s=0.2))
+    asked = {"model": NAME, "input": ["가"] * 20}
+    with serving.client(app) as client:
+        monkeypatch.setattr(Model, "embed", lambda *_a, **_k: time.sleep(0.05))
+        assert client.post("/v1/embeddings", json=asked).json()["error"]["code"] == "timeout"
+
+        def broken(*_args, **_more):
+            raise RuntimeError("broken")
+
+        monkeypatch.setattr(Model, "embed", broken)
+        found = client.post("/v1/embeddings", json=asked)
+        assert (found.status_code, found.json()["error"]["code"]) == (500, "engine_failed")
+        assert client.post(PATH, json=body()).status_code == 200
 
 
 def test_a_server_that_ends_takes_no_more():
