@@ -93,3 +93,16 @@ def test_a_port_that_is_taken_is_told(folder):
         _, told = taken.communicate(timeout=60)
     assert taken.returncode == 2
     assert port in told and "Traceback" not in told
+
+
+def test_without_the_packages_it_says_what_to_install(folder):
+    code = f"""
+import sys
+for name in ("fastapi", "starlette", "uvicorn", "prometheus_client", "xgrammar", "transformers"):
+    sys.modules[name] = None
+from yaongi.cli.main import main
+main(["serve", {str(folder)!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "[serve]" in done.stderr and "Traceback" not in done.stderr

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yaongi.core.errors import InputError
+from yaongi.serve.hosts import address, host_name, is_loopback, origin_place
 from yaongi.serve.limits import Limits
 from yaongi.serve.refusals import Refusal
 
@@ -119,7 +118,7 @@ class Door:
     def _is_ours(self, said: str) -> bool:
         """Rebinding needs a name, so where every interface is open, addresses are let in."""
         name = host_name(said)
-        return name in self.names or (self.everywhere and _address(name) is not None)
+        return name in self.names or (self.everywhere and address(name) is not None)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, refused as soon as it is too long."""
@@ -165,34 +164,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return again
-
-
-def host_name(said: str) -> str:
-    """The name in a Host header, in small letters, without port and brackets."""
-    try:
-        return (urlsplit(f"//{said}").hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-def origin_place(origin: str) -> str:
-    """Host and port of an Origin header."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    if host.lower() == "localhost":
-        return True
-    address = _address(host)
-    return address is not None and address.is_loopback
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from yaongi.core.errors import ConfigError
 from yaongi.core.install import import_extra
-from yaongi.serve.door import is_loopback
+from yaongi.serve.hosts import is_loopback
 from yaongi.serve.limits import Limits
 
 KEY = "YAONGI_API_KEY"

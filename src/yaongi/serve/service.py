@@ -30,8 +30,8 @@ from yaongi.core.errors import (
 from yaongi.infer.engine import Event, Request
 from yaongi.infer.rules import Generation, room_behind
 from yaongi.model.adapted import BASE
-from yaongi.serve.door import is_loopback
 from yaongi.serve.grammar import Grammars, Processors
+from yaongi.serve.hosts import is_loopback
 from yaongi.serve.limits import Limits
 from yaongi.serve.messages import conversation
 from yaongi.serve.metrics import Metrics

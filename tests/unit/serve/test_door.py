@@ -10,7 +10,8 @@ from serving import HELLO, NAME
 from yaongi.core.errors import ConfigError
 from yaongi.serve import app as application
 from yaongi.serve import run
-from yaongi.serve.door import Door, host_name
+from yaongi.serve.door import Door
+from yaongi.serve.hosts import host_name
 from yaongi.serve.limits import Limits
 
 CHAT = {"model": NAME, "messages": HELLO, "max_tokens": 2}
