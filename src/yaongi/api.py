@@ -24,8 +24,9 @@ from yaongi.core.errors import (
     TokenizerError,
 )
 from yaongi.core.i18n import translate as _
+from yaongi.infer.embed import mean_vector
 from yaongi.infer.engine import Engine, Event, Request
-from yaongi.infer.rules import Generation
+from yaongi.infer.rules import Generation, room_behind
 from yaongi.model.adapted import BASE
 from yaongi.model.adapter_io import load_adapters
 from yaongi.model.count import count
@@ -170,6 +171,22 @@ class Model:
         rows = self._chosen(adapter) if adapter is None or isinstance(adapter, str) else adapter
         with using_adapters(self.lm, rows):
             return self.lm.logits(self.lm(ids).hidden).float()
+
+    @torch.inference_mode()
+    def embed(self, ids: Sequence[int], *, adapter: str | None = None) -> Tensor:
+        """A text's vector: the mean over its tokens of what the last layer gives, of length 1.
+
+        Args:
+            ids: as ``tokenizer.text_ids`` gives them.
+            adapter: by name.
+        Returns: (D,) float32, on the CPU.
+        Raises:
+            DataError: no ids, or more than the context holds.
+            ConfigError: no adapter of that name, or several and none is named.
+        """
+        room_behind(len(ids), None if self.context_len is None else self.context_len + 1)
+        with using_adapters(self.lm, self._chosen(adapter)):
+            return mean_vector(self.lm, ids)
 
     @overload
     def generate(self, text: str, *, stream: Literal[False] = False, **settings: Any) -> str: ...

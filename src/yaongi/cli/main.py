@@ -42,6 +42,7 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "eval": ("yaongi.cli.eval:command", _("score a model")),
     "generate": ("yaongi.cli.generate:command", _("continue a text")),
     "chat": ("yaongi.cli.chat:command", _("talk to a model")),
+    "serve": ("yaongi.cli.serve:command", _("answer over HTTP as OpenAI does, with a chat page")),
     "import": ("yaongi.cli.import_:command", _("take in a model of transformers")),
     "export": ("yaongi.cli.export:command", _("write a model for other programs")),
     "push": ("yaongi.cli.hub:push", _("send an artifact to the Hugging Face Hub")),

@@ -134,6 +134,12 @@ class HubError(YaongiError):
     slug = "hub"
 
 
+class EngineError(YaongiError):
+    """The engine raised an exception while it answered; what it was doing is lost."""
+
+    slug = "engine"
+
+
 def nearest(name: str, options: Iterable[str]) -> str | None:
     """The option most like ``name``, or None when nothing is close."""
     found = difflib.get_close_matches(name, [str(o) for o in options], n=1, cutoff=0.5)

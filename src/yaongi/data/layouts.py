@@ -7,7 +7,6 @@ scored answers of UltraFeedback, Nectar and KoChatGPT.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from yaongi.data.turns import (
     turns,
     weight,
 )
+from yaongi.text.chat import with_tools
 
 TEXT, CHAT, PREFERENCE = "text", "chat", "preference"
 
@@ -130,13 +130,9 @@ def _with_system(messages: list[Turn], row: Mapping[str, Any]) -> list[Turn]:
     has_own = messages[0]["role"] == "system"
     said = messages[0]["content"] if has_own else ""
     said = said or (string(row, "system") if row.get("system") else "")
-    tools = row.get("tools") or ""
-    listed = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
-    described = f"# Tools\n{listed}" if listed.strip() not in ("", "[]") else ""
-    parts = [part for part in (said, described) if part]
-    if not parts:
-        return messages
-    return [{"role": "system", "content": "\n\n".join(parts)}, *messages[has_own:]]
+    own: list[Turn] = [{"role": "system", "content": said}] if said else []
+    made = with_tools([*own, *messages[has_own:]], row.get("tools") or "")
+    return [dict(message) for message in made]
 
 
 # --- preferences ---------------------------------------------------------------------------

@@ -214,9 +214,10 @@ class Engine:
         logits += self._read(budget)
         if not logits:
             return []
-        chosen, logprobs = self._choose(logits[0] if len(logits) == 1 else torch.cat(logits))
-        rows = list(self._rows)
-        events = [_said(*item) for item in zip(rows, chosen, logprobs, strict=True)]
+        found = logits[0] if len(logits) == 1 else torch.cat(logits)
+        chosen, logprobs = self._choose(found)
+        rows, tops = list(self._rows), self._tops(found)
+        events = [_said(*item) for item in zip(rows, chosen, logprobs, tops, strict=True)]
         ended = {event.handle for event in events if event.finish is not None}
         self._keep(lambda row: row.handle not in ended)
         return events
@@ -289,6 +290,7 @@ class Engine:
 
     def _choose(self, logits: Tensor) -> tuple[list[int], list[float]]:
         """The next id of each row from logits (B,V), and its log-probability."""
+        free = self._process(logits)
         groups: dict[Sampling, list[int]] = {}
         for i, row in enumerate(self._rows):
             groups.setdefault(row.rules, []).append(i)
@@ -297,13 +299,36 @@ class Engine:
             rows = [self._rows[i] for i in members]
             points = [uniform(row.request.seed, len(row.answer.said)) for row in rows]
             seen = [list(row.seen) for row in rows] if rules.repetition_penalty != 1 else []
-            own = logits if len(groups) == 1 else logits[members]
+            own = free if len(groups) == 1 else free[members]
             chosen[members] = choose(own, rules, points, seen)
         logprobs = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1)
         return chosen.tolist(), logprobs.tolist()
 
+    def _process(self, logits: Tensor) -> Tensor:
+        """Logits (B,V) as the requests' processors leave them."""
+        requests = [row.request for row in self._rows]
+        if all(request.processor is None for request in requests):
+            return logits
+        pairs = zip(self._rows, logits, strict=True)
+        return torch.stack(
+            [p(r.answer.said, x) if (p := r.request.processor) else x for r, x in pairs]
+        )
 
-def _said(row: _Row, token: int, logprob: float) -> Event:
+    def _tops(self, logits: Tensor) -> list[tuple[tuple[int, float], ...]]:
+        """Per row, the likeliest ids of logits (B,V) with their log-probabilities."""
+        return [
+            _top(x, row.request.top_logprobs) for row, x in zip(self._rows, logits, strict=True)
+        ]
+
+
+def _top(logits: Tensor, n: int) -> tuple[tuple[int, float], ...]:
+    if n == 0:
+        return ()
+    values, ids = (logits - logits.logsumexp(-1)).topk(min(n, len(logits)))
+    return tuple(zip(ids.tolist(), values.tolist(), strict=True))
+
+
+def _said(row: _Row, token: int, logprob: float, top: tuple[tuple[int, float], ...] = ()) -> Event:
     if token not in row.control:
         row.seen[token] = None
-    return Event(row.handle, token, logprob, *row.answer.push(token))
+    return Event(row.handle, token, logprob, *row.answer.push(token), top)

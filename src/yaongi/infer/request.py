@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from yaongi.infer.rules import Finish, Generation
+
+LogitsProcessor = Callable[[Sequence[int], Tensor], Tensor]
+"""(ids said so far, logits (V,)) -> logits (V,) to choose from; at least one is not ``-inf``."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +21,15 @@ class Request:
         ids: the prompt, starting with ``<|endoftext|>`` as every training document does.
         rules: how tokens are chosen and where to stop; its own seed is not looked at.
         seed: decides the random numbers of this request alone.
+        processor: changes the logits before the rules see them; a grammar's mask, for instance.
+        top_logprobs: how many of the likeliest ids each event tells.
     """
 
     ids: Sequence[int]
     rules: Generation
     seed: int = 0
+    processor: LogitsProcessor | None = None
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,8 @@ class Completion:
 class Event:
     """One token of one request; the last one of a request says why it ended.
 
-    ``text`` is whole characters and may be empty while a syllable is incomplete.
+    ``text`` is whole characters and may be empty while a syllable is incomplete. ``top`` has the
+    likeliest ids with their log-probabilities, the likeliest first, as many as were asked for.
     """
 
     handle: int
@@ -52,6 +62,7 @@ class Event:
     logprob: float
     text: str
     finish: Finish | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 def completed(events: Sequence[Event]) -> Completion:

@@ -20,6 +20,7 @@ NEVER = float("-inf")
 SHORTLIST = 256  # ids; what the filters leave of a trained model's choice is nearly always fewer
 BLOCK = 128  # ids of a block of ``draw``
 ALMOST_ONE = 1 - 2**-50
+COLDEST = 1e-5  # below it logits divided by the temperature leave float32
 
 
 class Sampling(Config):
@@ -52,7 +53,7 @@ def choose(
             for x, s in zip(logits, seen, strict=True)
         ]
         logits = torch.stack(rows)
-    if rules.temperature == 0:
+    if rules.temperature < COLDEST:
         return logits.argmax(-1)
     logits = apply_temperature(logits, rules.temperature)
     u = torch.tensor(points, dtype=torch.float64, device=logits.device)[:, None]
@@ -85,7 +86,8 @@ def shortlist(logits: Tensor, rules: Sampling) -> tuple[Tensor, Tensor, Tensor]:
     before = probs.cumsum(-1) - probs
     if rules.top_k == 0:
         whole = whole | (before[:, -1] >= rules.top_p)
-    out = (before >= rules.top_p) & (rules.top_p < 1) | (probs < rules.min_p * probs[:, :1])
+    beyond = (before >= rules.top_p) & (before > 0)  # p may be 0 in float32
+    out = beyond & (rules.top_p < 1) | (probs < rules.min_p * probs[:, :1])
     order = ids.argsort(-1)
     return values.masked_fill(out, NEVER).gather(1, order), ids.gather(1, order), whole
 
@@ -146,7 +148,8 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
     probs = ordered.softmax(-1)
     before = probs.cumsum(-1) - probs  # mass above an id; the first is always kept
-    return logits.masked_fill((before >= p).scatter(-1, ids, before >= p), NEVER)
+    out = (before >= p) & (before > 0)  # p may be 0 in float32
+    return logits.masked_fill(out.scatter(-1, ids, out), NEVER)
 
 
 def keep_min_p(logits: Tensor, share: float) -> Tensor:

@@ -178,6 +178,17 @@ def validate(messages: Sequence[Message], *, generation_prompt: bool = False) ->
         raise DataError("The conversation has no assistant turn to learn from.")
 
 
+def with_tools(messages: Sequence[Message], tools: object) -> list[Message]:
+    """The conversation with tools described in its system message: a text, or a list, as JSON."""
+    listed = tools if isinstance(tools, str) else _json(tools)
+    if listed.strip() in ("", "[]"):
+        return list(messages)
+    has_own = bool(messages) and messages[0].get("role") == "system"
+    said = messages[0].get("content") if has_own else ""
+    content = "\n\n".join(part for part in (said, f"# Tools\n{listed}") if part)
+    return [{"role": "system", "content": content}, *messages[has_own:]]
+
+
 def _check_order(before: Message | None, message: Message, place: int) -> None:
     role, previous = message["role"], before["role"] if before else None
     if previous not in _AFTER[role]:

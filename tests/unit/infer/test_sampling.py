@@ -130,3 +130,13 @@ def test_draw_never_takes_an_impossible_id():
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(ConfigError, match=field):
         parse(Sampling, {field: value})
+
+
+@pytest.mark.parametrize(
+    "rules", [{"top_p": 1e-287}, {"temperature": 1e-300}, {"top_p": 1e-40, "min_p": 1.0}]
+)
+def test_settings_that_are_nothing_in_float32_leave_the_likeliest(rules):
+    logits = torch.tensor([[1.0, 3.0, 2.0, 3.5]] * 2)
+    chosen = choose(logits, Sampling(**{"temperature": 1.0, **rules}), [0.1, 0.99])
+    assert chosen.tolist() == [3, 3]
+    assert filtered(logits, Sampling(**rules)).isfinite().any(-1).all()

@@ -1,0 +1,69 @@
+"""``yaongi serve``: a model behind OpenAI's HTTP interface, with a chat page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import yaongi
+from yaongi.core.i18n import translate as _
+from yaongi.serve.limits import Limits
+from yaongi.serve.run import serve
+
+DEFAULT = Limits()
+
+
+@click.command(
+    help=_(
+        "Answer requests of OpenAI's HTTP interface, and show a chat page. Only this machine "
+        "reaches it unless --host says otherwise; then YAONGI_API_KEY must hold a key."
+    ),
+    epilog=_("Example: yaongi serve runs/quickstart/5m/sft --port 8000"),
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help=_("An adapter of this model, a model of its own to clients; repeatable."),
+)
+@click.option("--name", help=_("What clients call the model; its folder's name by default."))
+@click.option("--host", default="127.0.0.1", show_default=True, help=_("Address to listen on."))
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+              help=_("Port to listen on; 0 takes a free one."))  # fmt: skip
+@click.option(
+    "--host-name", multiple=True, help=_("A name other machines reach it by; repeatable.")
+)
+@click.option("--rows", type=click.IntRange(1), default=DEFAULT.rows, show_default=True,
+              help=_("Answers in the making at a time."))  # fmt: skip
+@click.option("--queue", type=click.IntRange(0), default=DEFAULT.queue, show_default=True,
+              help=_("Answers that may wait; more are refused."))  # fmt: skip
+@click.option("--time-s", type=click.FloatRange(0, min_open=True), default=DEFAULT.time_s,
+              show_default=True,
+              help=_("Longest time for an answer, waiting included."))  # fmt: skip
+def command(
+    model: Path,
+    adapter: tuple[Path, ...],
+    name: str | None,
+    host: str,
+    port: int,
+    host_name: tuple[str, ...],
+    rows: int,
+    queue: int,
+    time_s: float,
+) -> None:
+    """Load, announce the address, serve."""
+    loaded = yaongi.load(model, adapter=adapter)
+    called = name or model.resolve().name
+    shown = f"[{host}]" if ":" in host else host
+
+    def ready(port: int) -> None:
+        click.echo(
+            _("{name} answers at http://{host}:{port} (OpenAI: /v1). Ctrl-C ends it.").format(
+                name=called, host=shown, port=port
+            )
+        )
+
+    limits = Limits(rows=rows, queue=queue, time_s=time_s)
+    serve(loaded, called, host=host, port=port, host_names=host_name, limits=limits, ready=ready)

@@ -1,0 +1,1 @@
+"""A model behind an address: OpenAI's HTTP interface, a chat page and metrics."""

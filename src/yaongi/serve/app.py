@@ -1,0 +1,148 @@
+"""The application: routes, the chat page, health and metrics, and errors in OpenAI's form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from yaongi.core.errors import InputError, did_you_mean
+from yaongi.core.i18n import translate as _
+from yaongi.serve import openai
+from yaongi.serve.door import Door
+from yaongi.serve.limits import Limits
+from yaongi.serve.metrics import Counted
+from yaongi.serve.refusals import JSON, Refusal, error_body
+from yaongi.serve.service import Service
+from yaongi.serve.stream import ClientGone
+
+log = logging.getLogger("yaongi.serve")
+WEB = Path(__file__).parent / "web"
+
+
+def build_app(
+    model: Any,
+    name: str,
+    *,
+    limits: Limits | None = None,
+    host: str = "127.0.0.1",
+    host_names: Iterable[str] = (),
+    key: str | None = None,
+) -> FastAPI:
+    """An ASGI application that answers for a model.
+
+    Args:
+        model: a ``yaongi.Model``.
+        name: what clients call it.
+        host: the address it will listen on, and ``host_names`` further names it goes by.
+        key: what clients must send; None asks for nothing.
+    """
+    limits = limits or Limits()
+    service = Service(model, name, limits)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        service.worker.start()
+        yield
+        await service.worker.close()
+
+    app = FastAPI(
+        title="yaongi",
+        version=version("yaongi"),
+        lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        exception_handlers={
+            Refusal: _refusal,
+            InputError: _input,
+            RequestValidationError: _invalid,
+            HTTPException: _http,
+            ClientGone: _gone,
+            Exception: _unexpected,
+        },
+    )
+    app.state.service = service
+    app.include_router(openai.router)
+    app.add_api_route("/health", _health)
+    app.add_api_route("/metrics", _metrics)
+    if (WEB / "index.html").is_file():
+        app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
+    app.add_middleware(Counted, metrics=service.metrics)
+    app.add_middleware(Door, host=host, names=host_names, key=key, limits=limits)
+    return app
+
+
+async def _health(request: Request) -> Response:
+    """200 while requests are taken; what went wrong since the start is told besides."""
+    service: Service = request.app.state.service
+    worker = service.worker
+    status = "ok" if worker.failed is None else "degraded"
+    if service.draining:
+        status = "draining"
+    if not worker.alive:
+        status = "failed"
+    found: dict[str, Any] = {
+        "status": status,
+        "running": worker.running,
+        "waiting": worker.waiting,
+        "engine_failures": worker.failures,
+    }
+    if worker.failed is not None:
+        found["last_failure"] = {"time": int(worker.failed[0]), "error": worker.failed[1]}
+    return JSON(found, 200 if status in ("ok", "degraded") else 503)
+
+
+async def _metrics(request: Request) -> Response:
+    """Numbers in Prometheus's format."""
+    text = request.app.state.service.metrics.text()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+async def _refusal(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return error.response()
+
+
+async def _input(_request: Request, error: Exception) -> Response:
+    return JSON(error_body(400, str(error), code="invalid_value"), 400)
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """The first fault of a body; what was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
+    message = _("{field}: {reason}").format(field=where or "body", reason=first["msg"])
+    return JSON(error_body(400, message, code="invalid_value", param=where or None), 400)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = str(error.detail)
+    if error.status_code == 404:
+        path = request.url.path[:200]
+        hint = did_you_mean(path, request.app.openapi()["paths"])
+        message = str(InputError("There is no {path}. {hint}", path=path, hint=hint))
+    body = error_body(error.status_code, message, code="http_error")
+    return JSON(body, error.status_code, headers=error.headers)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # nginx's number; nobody reads it
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    log.error("A request failed.", exc_info=error)
+    message = _("The server failed on this request; its log says why.")
+    return JSON(error_body(500, message, code="internal"), 500)

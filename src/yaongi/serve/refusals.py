@@ -1,0 +1,73 @@
+"""What a client hears instead of an answer: a status and OpenAI's JSON error body.
+
+The types and codes are those OpenAI's documentation lists, where it has one; clients act on them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from yaongi.core.errors import YaongiError
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+          429: "rate_limit_error"}  # fmt: skip
+
+
+class Refusal(Exception):
+    """A request that gets no answer.
+
+    Args:
+        error: the reason, its message in the language of the server.
+        code: what a program can act on.
+        param: the field of the request that is at fault.
+        retry_s: when to try again, for statuses 429 and 503.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: YaongiError,
+        *,
+        code: str,
+        param: str | None = None,
+        retry_s: int | None = None,
+    ) -> None:
+        super().__init__(str(error))
+        self.status = status
+        self.code = code
+        self.param = param
+        self.headers = {} if retry_s is None else {"Retry-After": str(retry_s)}
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """``{"error": {...}}``."""
+        return error_body(self.status, str(self), code=self.code, param=self.param)
+
+    def response(self) -> Response:
+        """As an HTTP response."""
+        return JSON(self.body, self.status, headers=self.headers)
+
+
+def error_body(status: int, message: str, *, code: str, param: str | None = None) -> dict[str, Any]:
+    """OpenAI's error object."""
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class JSON(Response):
+    """JSON in ASCII, so that no half of a surrogate pair a client sent can break it."""
+
+    media_type = "application/json"
+
+    def __init__(
+        self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(content, status_code, headers)
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()

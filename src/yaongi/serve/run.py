@@ -1,0 +1,100 @@
+"""Starting the server, and ending it: after SIGTERM what is being answered is finished first."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+from yaongi.core.errors import ConfigError
+from yaongi.core.install import import_extra
+from yaongi.serve.hosts import is_loopback
+from yaongi.serve.limits import Limits
+
+KEY = "YAONGI_API_KEY"
+
+
+def serve(
+    model: Any,
+    name: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    host_names: Iterable[str] = (),
+    limits: Limits | None = None,
+    ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; returns once what was begun is finished.
+
+    Args:
+        model: a ``yaongi.Model``.
+        name: what clients call it.
+        port: 0 takes a free one.
+        host_names: further names clients reach it by.
+        ready: called with the port once requests are taken.
+    Raises:
+        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; or one that
+            cannot be listened on.
+        CapabilityError: a package is missing.
+    """
+    limits = limits or Limits()
+    key = os.environ.get(KEY) or None
+    if key is None and not is_loopback(host):
+        raise ConfigError(
+            "Other machines reach {host}: set {name} (in the environment or .env) to a key that "
+            "clients must send, or leave --host out.",
+            host=host,
+            name=KEY,
+        )
+    uvicorn, _, _ = [
+        import_extra("Serving needs the package '{package}': {command}", package, "serve")
+        for package in ("uvicorn", "fastapi", "prometheus_client")
+    ]
+    from yaongi.serve.app import build_app
+
+    listener = listen(host, port)
+    app = build_app(model, name, limits=limits, host=host, host_names=host_names, key=key)
+
+    class Server(uvicorn.Server):
+        """Tells the application that it ends, and leaves the process to its caller."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                ready(listener.getsockname()[1])
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.service.draining = True
+            super().handle_exit(sig, frame)
+            self._captured_signals.clear()  # ending was asked for: no reason to die of it
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=limits.drain_s,
+        ws="none",
+    )
+    Server(config).run([listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for clients. Raises ConfigError where the system refuses."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            "{host} cannot be listened on at port {port}: {reason}. Name another with --port.",
+            host=host,
+            port=port,
+            reason=error.strerror or error,
+        ) from error
+    return listener

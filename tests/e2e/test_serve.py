@@ -1,0 +1,108 @@
+"""``yaongi serve`` as a process: what SIGTERM leaves to finish, and how it says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+import serving
+import tiny
+
+from yaongi.core.artifact import draft
+from yaongi.model.io import save_model
+
+CODE = "from yaongi.cli.main import main; main()"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("served") / "sft"
+    with draft(out, "sft", config={"seq_len": 512}) as work:
+        save_model(tiny.lm(), work.path)
+        tiny.tokenizer().save(work.path)
+        work.finish()
+    return out
+
+
+def start(folder, *more, **env):
+    kept = {k: v for k, v in os.environ.items() if k != "YAONGI_API_KEY"}
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, "serve", str(folder), "--port", "0", *more],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**kept, "YAONGI_LANG": "en", "OMP_NUM_THREADS": "1", **env},
+    )  # fmt: skip
+
+
+def test_sigterm_lets_answers_finish_and_takes_no_more(folder):
+    server = start(folder)
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    assert "sft answers at http://127.0.0.1:" in line
+    url = line.split()[3]
+    asked = {"model": "sft", "prompt": "고양이가", "max_tokens": 400, "stream": True, "seed": 0}
+    lines: list[str] = []
+    begun = threading.Event()
+
+    def read():
+        with httpx.stream("POST", f"{url}/v1/completions", json=asked, timeout=60) as answer:
+            for one in answer.iter_lines():
+                if one:
+                    lines.append(one)
+                    begun.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert begun.wait(30)
+    server.send_signal(signal.SIGTERM)
+
+    def closed():
+        try:
+            httpx.get(f"{url}/health", timeout=5)
+        except httpx.TransportError:
+            return True
+        return False
+
+    serving.wait_until(closed)
+    assert reader.is_alive()  # it was not over before
+    reader.join(60)
+    assert server.wait(30) == 0
+    assert lines[-1] == "data: [DONE]"
+    finishes = [json.loads(x[6:])["choices"][0]["finish_reason"] for x in lines[:-1]]
+    assert finishes[-1] in ("stop", "length") and set(finishes[:-1]) == {None}
+
+
+def test_what_is_wrong_is_said_before_anything_is_served(folder, tmp_path):
+    open_to_all = start(folder, "--host", "0.0.0.0")
+    _, told = open_to_all.communicate(timeout=60)
+    assert open_to_all.returncode == 2
+    assert "YAONGI_API_KEY" in told
+    missing = start(tmp_path / "nothing")
+    _, told = missing.communicate(timeout=60)
+    assert missing.returncode == 2
+    assert "not a model folder" in told
+
+
+def test_a_port_that_is_taken_is_told(folder):
+    with serving.running(serving.application()) as url:
+        port = url.rpartition(":")[2]
+        taken = start(folder, "--port", port)
+        _, told = taken.communicate(timeout=60)
+    assert taken.returncode == 2
+    assert port in told and "Traceback" not in told
+
+
+def test_without_the_packages_it_says_what_to_install(folder):
+    code = f"""
+import sys
+for name in ("fastapi", "starlette", "uvicorn", "prometheus_client", "xgrammar", "transformers"):
+    sys.modules[name] = None
+from yaongi.cli.main import main
+main(["serve", {str(folder)!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "[serve]" in done.stderr and "Traceback" not in done.stderr

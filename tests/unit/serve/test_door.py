@@ -1,0 +1,227 @@
+"""Who may come in: names, origins, keys, sizes; and files of the page, no others."""
+
+import asyncio
+import json
+
+import pytest
+import serving
+from serving import HELLO, NAME
+
+from yaongi.core.errors import ConfigError
+from yaongi.serve import app as application
+from yaongi.serve import run
+from yaongi.serve.door import Door
+from yaongi.serve.hosts import host_name
+from yaongi.serve.limits import Limits
+
+CHAT = {"model": NAME, "messages": HELLO, "max_tokens": 2}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "secret.txt").write_text("geheim")
+    (folder / "web").mkdir()
+    (folder / "web" / "index.html").write_text("<h1>야옹</h1>", encoding="utf-8")
+    (folder / "web" / "chat.js").write_text("1")
+    (folder / "web" / "out").symlink_to(folder / "secret.txt")
+    return folder / "web"
+
+
+@pytest.fixture(scope="module")
+def web(page):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(application, "WEB", page)
+        limits = Limits(body_bytes=2000, prompt_tokens=300)
+        with serving.client(serving.application(limits=limits)) as client:
+            yield client
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "10.0.0.1", "", "[", "@"]
+)
+def test_other_names_are_turned_away(web, host):
+    found = web.get("/health", headers={"Host": host})
+    assert found.status_code == 421
+    assert found.json()["error"]["code"] == "wrong_host"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000"])
+def test_this_machine_goes_by_its_names(web, host):
+    assert web.get("/health", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:9999", "["])
+def test_pages_of_others_may_not_ask(web, origin):
+    found = web.post("/v1/chat/completions", json=CHAT, headers={"Origin": origin})
+    assert found.status_code == 403
+    assert not [name for name in found.headers if name.startswith("access-control")]
+
+
+def test_its_own_page_may_ask(web):
+    assert web.post(
+        "/v1/chat/completions", json=CHAT, headers={"Origin": "http://localhost"}
+    ).is_success
+
+
+def test_there_is_no_preflight_to_pass(web):
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    found = web.options("/v1/chat/completions", headers=asked)
+    assert found.status_code == 403
+
+
+def test_a_form_of_another_page_is_no_request(web):
+    found = web.post(
+        "/v1/chat/completions", content=json.dumps(CHAT), headers={"Content-Type": "text/plain"}
+    )
+    assert found.status_code in (400, 415)
+
+
+def test_the_page_is_served_with_a_strict_policy(web):
+    found = web.get("/")
+    assert "야옹" in found.text
+    assert "default-src 'none'" in found.headers["content-security-policy"]
+    assert "unsafe" not in found.headers["content-security-policy"]
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert web.get("/chat.js").text == "1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/%2e%2e%5csecret.txt",
+        "//etc/passwd", "/out", "/web/../../secret.txt", "/%00", "/" + "a" * 5000, "/%ff%fe",
+        "/v1/models/..%2f..%2fsecret.txt", "/....//secret.txt", "/chat.js%00.html",
+    ],
+)  # fmt: skip
+def test_no_trick_of_paths_reaches_another_file(web, path):
+    found = web.get(path)
+    assert found.status_code == 404
+    assert "geheim" not in found.text and "root:" not in found.text
+
+
+def test_a_long_body_is_refused_while_it_comes(web):
+    found = web.post("/v1/chat/completions", json={**CHAT, "user": "x" * 3000})
+    assert found.status_code == 413
+    assert found.json()["error"]["type"] == "invalid_request_error"
+
+
+def through(receive, **limits):
+    """The status of a request whose body comes from ``receive``; no application is behind."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    door = Door(None, host="localhost", limits=Limits(**limits))  # pyright: ignore
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions",
+             "headers": [(b"host", b"localhost")]}  # fmt: skip
+    asyncio.run(door(scope, receive, send))
+    return sent[0]["status"]
+
+
+def test_a_body_without_end_is_refused():
+    async def receive():
+        return {"type": "http.request", "body": b" " * 500, "more_body": True}
+
+    assert through(receive, body_bytes=2000) == 413
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for():
+    async def receive():
+        await asyncio.sleep(60)
+
+    assert through(receive, body_s=0.01) == 408
+
+
+def test_a_long_prompt_is_refused(web):
+    found = web.post("/v1/completions", json={"model": NAME, "prompt": [80] * 301})
+    assert found.status_code == 413
+    assert found.json()["error"]["code"] == "prompt_too_long"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"null", b"[]", b"\xff\xfe{}", b'{"model": "\xed\xa0\x80"}', b"[" * 1900,
+        b'{"model": 1e999}', b'{"seed": ' + b"9" * 1900 + b"}", b'{"temperature": NaN}',
+        json.dumps({**CHAT, "user": "\ud800"}).encode(),
+        json.dumps({**CHAT, "model": "\ud800"}).encode(),
+        json.dumps({**CHAT, "\ud800": 1}).encode(),
+        json.dumps({"model": NAME, "messages": [{"role": "user", "content": "\udfff"}]}).encode(),
+        json.dumps({**CHAT, "tools": [{"function": {"name": "f", "parameters": {"a": "\ud800"}}}]})
+        .encode(),
+        json.dumps({**CHAT, "response_format": {"type": "json_schema", "json_schema":
+                    {"name": "x", "schema": {"const": "\ud800"}}}}).encode(),
+    ],
+)  # fmt: skip
+def test_bodies_that_are_none(web, content):
+    found = web.post(
+        "/v1/chat/completions", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert found.status_code == 400
+    assert found.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", -1), ("n", 0), ("n", 10**6), ("max_tokens", -5), ("max_tokens", 0), ("top_k", -1),
+        ("temperature", -0.1), ("temperature", 99), ("top_p", 0), ("seed", 2**70), ("seed", "7"),
+        ("logprobs", 3), ("top_logprobs", -1), ("top_logprobs", 10**9), ("stop", ["x"] * 99),
+        ("stop", "x" * 999), ("messages", []), ("messages", "안녕"), ("messages", [{}]),
+        ("messages", [{"role": "root", "content": "x"}]),
+        ("messages", [{"role": "assistant", "content": "x"}]),
+        ("messages", [{"role": "tool", "content": "x"}]),
+        ("messages", [{"role": "user", "content": ""}]),
+        ("messages", [{"role": "user", "content": "x"}, {"role": "system", "content": "x"}]),
+        ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
+        ("tools", [{"type": "function", "function": {"name": "a b"}}]), ("tool_choice", "required"),
+        ("presence_penalty", 1.0), ("logit_bias", {"5": 1}), ("temprature", 1), ("stream", "yes"),
+    ],
+)  # fmt: skip
+def test_fields_out_of_range(web, field, value):
+    found = web.post("/v1/chat/completions", json={**CHAT, field: value})
+    assert found.status_code == 400, found.text
+    assert found.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_an_unknown_path_is_told_the_nearest():
+    with serving.client(serving.application()) as client:
+        message = client.get("/v1/chat/completion").json()["error"]["message"]
+    assert "/v1/chat/completions" in message
+
+
+def test_the_key_is_asked_for_everywhere_but_at_health_and_the_page():
+    with serving.client(serving.application(key="비밀")) as client:
+        for path in ("/v1/models", "/metrics", "/openapi.json", "/v1/nothing"):
+            assert client.get(path).status_code == 401
+        for said in ("Bearer nope", "비밀".encode(), "Bearer", "Basic x", b"Bearer \xff"):
+            assert client.get("/v1/models", headers={"Authorization": said}).status_code == 401
+        sent = {"Authorization": "Bearer 비밀".encode()}
+        assert client.get("/v1/models", headers=sent).status_code == 200
+        assert client.get("/health").status_code == 200
+
+
+def test_other_machines_need_a_key(monkeypatch):
+    monkeypatch.delenv(run.KEY, raising=False)
+    for host in ("0.0.0.0", "192.168.0.2", "example.org", "::"):
+        with pytest.raises(ConfigError, match=run.KEY):
+            run.serve(None, "x", host=host)
+
+
+def test_where_every_interface_is_open_addresses_are_names():
+    app = serving.application(host="0.0.0.0", host_names=["cat.example"], key="k")
+    with serving.client(app) as client:
+        for host, status in (("192.168.0.9:80", 200), ("cat.example", 200), ("dog.example", 421)):
+            assert client.get("/health", headers={"Host": host}).status_code == status
+
+
+def test_host_names():
+    assert [host_name(h) for h in ("A.b:1", "[::1]:2", "::1", "[x", "")] == [
+        "a.b",
+        "::1",
+        "",
+        "",
+        "",
+    ]
