@@ -1,0 +1,200 @@
+// The chat page: which conversation is shown, and what sending, stopping and regenerating do.
+// Elements are made in turns.js, sidebar.js and settings.js, the server is met in stream.js, and
+// store.js keeps everything.
+import { composer } from "./composer.js";
+import { h } from "./dom.js";
+import { say } from "./i18n.js";
+import { layout } from "./layout.js";
+import { tell } from "./notice.js";
+import { Run } from "./run.js";
+import { apiKey, followPageSettings, openSettings } from "./settings.js";
+import { drawList, exportAll, importFile } from "./sidebar.js";
+import * as store from "./store.js";
+import { models } from "./stream.js";
+import { answerTurn, userTurn } from "./turns.js";
+
+const at = (id) => document.getElementById(id);
+const runs = new Map(); // conversation id -> Run: one may go on while another is looked at
+let shown = store.create();
+let views = []; // of the turns of `shown`; the person's need no drawing
+let offered = []; // models
+
+const input = composer({ send, stop });
+const page = layout({ stop });
+
+function open(conversation) {
+  shown = conversation;
+  sessionStorage.setItem("yaongi.open", shown.id);
+  drawTurns();
+  drawFrame();
+  page.toEnd();
+  page.closeMenu();
+}
+
+function choose(id) {
+  open(runs.get(id)?.conversation ?? store.get(id)); // a running one is ahead of what is stored
+}
+
+function drawTurns() {
+  views = shown.turns.map((turn) => view(turn));
+  at("turns").replaceChildren(...views.map((v) => v.element));
+  for (const v of views.slice(0, -1)) v.draw?.(false);
+  draw();
+}
+
+function view(turn) {
+  if (turn.role === "user") return { element: userTurn(turn) };
+  const turnTo = (which) => {
+    turn.shown = which;
+    keep(shown);
+    drawTurns();
+  };
+  const again = () => regenerate(turn);
+  return answerTurn(turn, { again, giveKey: () => settings("key"), turnTo });
+}
+
+/** Draw what changes while an answer runs. */
+function draw() {
+  const running = runs.has(shown.id);
+  if (shown.turns.at(-1)?.role === "assistant") views.at(-1).draw(running);
+  input.running(running);
+  page.follow();
+}
+
+/** Draw the list, the title and the models. */
+function drawFrame() {
+  const title = shown.title || say("newChat");
+  at("title").textContent = title;
+  document.title = shown.title ? `${title} – yaongi` : "yaongi";
+  at("hello").hidden = shown.turns.length > 0;
+  drawList(shown.id, { open: choose, renamed, deleted });
+  const names = offered.includes(shown.model) || !shown.model ? offered : [shown.model, ...offered];
+  at("model").replaceChildren(...names.map((name) => h("option", {}, name)));
+  if (!names.length) at("model").append(h("option", { value: "" }, say("noModel")));
+  at("model").value = shown.model || (names[0] ?? "");
+  at("model").disabled = names.length < 2;
+}
+
+function send(text) {
+  if (!shown.title) shown.title = Array.from(text.replace(/\s+/g, " ")).slice(0, 40).join("");
+  shown.turns.push({ role: "user", content: text });
+  answer(shown.turns.push({ role: "assistant", answers: [], shown: 0 }) - 1);
+}
+
+/** Answer the last question again. An answer with words in it stays to be looked at. */
+function regenerate(turn) {
+  if (runs.has(shown.id)) return;
+  turn.answers = turn.answers.filter((a) => a.content);
+  answer(shown.turns.indexOf(turn));
+}
+
+async function answer(place) {
+  const conversation = shown;
+  const turn = conversation.turns[place];
+  conversation.model = at("model").value;
+  const run = new Run(conversation, place, apiKey());
+  const current = () => runs.get(conversation.id) === run; // not once it was deleted
+  turn.shown = turn.answers.push(run.answer) - 1;
+  runs.set(conversation.id, run);
+  keep(conversation);
+  drawTurns();
+  drawFrame();
+  page.toEnd();
+  await run.finish({
+    grown: () => current() && shown === conversation && draw(),
+    keep: () => current() && keep(conversation),
+  });
+  if (!current()) return;
+  runs.delete(conversation.id);
+  keep(conversation);
+  if (shown === conversation) draw();
+  if (!offered.length) findModels();
+}
+
+function stop() {
+  runs.get(shown.id)?.stop();
+}
+
+function keep(conversation) {
+  conversation.changed = Date.now();
+  try {
+    store.save(conversation);
+  } catch {
+    tell(say("notKept"));
+  }
+}
+
+function renamed(conversation) {
+  if (conversation.id === shown.id) shown.title = conversation.title;
+  const known = runs.get(conversation.id)?.conversation; // it is what will be saved next
+  if (known) known.title = conversation.title;
+  store.save(conversation);
+  drawFrame();
+}
+
+function deleted(id) {
+  const run = runs.get(id);
+  runs.delete(id); // before it stops, or it would save itself once more
+  run?.stop();
+  store.remove(id);
+  if (id === shown.id) begin();
+  else drawFrame();
+}
+
+function begin() {
+  open(store.create(shown.settings));
+  input.focus();
+}
+
+function settings(focused) {
+  const changed = (settings) => {
+    shown.settings = settings;
+    if (shown.turns.length) keep(shown);
+  };
+  openSettings(shown.settings, changed, focused);
+}
+
+async function findModels() {
+  try {
+    offered = await models(apiKey());
+  } catch (error) {
+    offered = [];
+    if (error.kind !== "key") tell(say("problemOffline")); // a key is asked for with the first answer
+  }
+  drawFrame();
+}
+
+/** Another tab has changed something. */
+function follow(event) {
+  const id = store.changedElsewhere(event);
+  if (id === null) return;
+  if (id === shown.id && !runs.has(id)) {
+    const stored = store.get(id);
+    if (stored) open(stored);
+    else begin();
+  } else drawFrame();
+}
+
+function wire() {
+  at("new").addEventListener("click", begin);
+  at("export").addEventListener("click", exportAll);
+  at("import").addEventListener("click", () => at("file").click());
+  at("file").addEventListener("change", async ({ target }) => {
+    await importFile(target.files[0]);
+    target.value = "";
+    drawFrame();
+  });
+  at("open-settings").addEventListener("click", () => settings());
+  at("model").addEventListener("change", () => (shown.model = at("model").value));
+  for (const example of document.querySelectorAll("#hello button")) {
+    example.addEventListener("click", () => input.fill(example.textContent));
+  }
+  addEventListener("storage", follow);
+  addEventListener("pagehide", () => runs.forEach((run) => keep(run.conversation)));
+  followPageSettings({ spoken: () => (drawTurns(), drawFrame()), keyed: findModels });
+}
+
+wire();
+open(store.get(sessionStorage.getItem("yaongi.open")) ?? shown);
+findModels();
+input.focus();
