@@ -21,9 +21,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import yaongi
+from yaongi.serve.door import HEADERS
 
 PAGE = Path(yaongi.__file__).parent / "serve" / "web"
-CSP = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
 @dataclass
@@ -82,17 +82,22 @@ class StandIn:
         if reply.status != 200:
             error = {"message": reply.message, "type": "x", "code": reply.code}
             return JSONResponse({"error": error}, reply.status, reply.headers)
-        return StreamingResponse(self.stream(reply, request), media_type="text/event-stream")
+        return StreamingResponse(self.stream(reply), media_type="text/event-stream")
 
-    async def stream(self, reply: Reply, request: Request) -> AsyncIterator[str]:
+    async def stream(self, reply: Reply) -> AsyncIterator[str]:
+        try:
+            async for line in self.lines(reply):
+                yield line
+        except (asyncio.CancelledError, GeneratorExit):  # the client has gone
+            self.left += 1
+            raise
+
+    async def lines(self, reply: Reply) -> AsyncIterator[str]:
         yield chunk({"role": "assistant"})
         tokens = 0
         for piece in reply.pieces:
             if isinstance(piece, threading.Event):
                 while not piece.is_set():
-                    if await request.is_disconnected():
-                        self.left += 1
-                        return
                     await asyncio.sleep(0.01)
                 continue
             tokens += 1
@@ -123,10 +128,7 @@ class Guarded:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] += [
-                    (b"content-security-policy", CSP.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
+                message["headers"] += [(k.encode(), v.encode()) for k, v in HEADERS.items()]
             await send(message)
 
         await self.app(scope, receive, guarded)

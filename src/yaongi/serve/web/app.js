@@ -175,6 +175,14 @@ function follow(event) {
   } else drawFrame();
 }
 
+/** The browser closes the connections now: that is the person's doing, no fault of the line. */
+function leave() {
+  for (const run of runs.values()) {
+    run.stop();
+    keep(run.conversation);
+  }
+}
+
 function wire() {
   at("new").addEventListener("click", begin);
   at("export").addEventListener("click", exportAll);
@@ -190,7 +198,7 @@ function wire() {
     example.addEventListener("click", () => input.fill(example.textContent));
   }
   addEventListener("storage", follow);
-  addEventListener("pagehide", () => runs.forEach((run) => keep(run.conversation)));
+  addEventListener("pagehide", leave);
   followPageSettings({ spoken: () => (drawTurns(), drawFrame()), keyed: findModels });
 }
 

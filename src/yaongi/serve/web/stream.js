@@ -9,7 +9,8 @@ export class ChatError extends Error {
   }
 }
 
-const KINDS = { 401: "key", 403: "key", 413: "large", 429: "busy", 503: "unavailable" };
+const KINDS = { 401: "key", 413: "large", 429: "busy", 503: "unavailable" };
+const TOO_LONG = ["context_length_exceeded", "prompt_too_long"]; // codes
 
 /** The names of the models that the server offers. */
 export async function models(key) {
@@ -65,8 +66,7 @@ async function refusal(response) {
   }
   const status = response.status;
   const kind =
-    error.code === "context_length_exceeded" ? "context"
-    : (KINDS[status] ?? (status < 500 ? "refused" : "failed"));
+    TOO_LONG.includes(error.code) ? "context" : (KINDS[status] ?? (status < 500 ? "refused" : "failed"));
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
   return new ChatError(kind, { status, detail: String(error.message ?? ""), retryAfter });
 }
@@ -99,7 +99,7 @@ function read(data) {
     throw new ChatError("broken", { detail: data.slice(0, 200) });
   }
   if (chunk.error) {
-    throw new ChatError("failed", { detail: String(chunk.error.message ?? "") });
+    throw new ChatError("midway", { detail: String(chunk.error.message ?? "") });
   }
   const choice = chunk.choices?.[0];
   return {

@@ -72,7 +72,7 @@ function ending(answer, actions) {
 
 function problem({ problem: { kind, status, detail, retryAfter } }, actions) {
   const name = `problem${kind[0].toUpperCase()}${kind.slice(1)}`;
-  const text = retryAfter ? say("problemBusyFor", { n: retryAfter }) : say(name, { status });
+  const text = say(name, { status }) + (retryAfter ? ` ${say("retryIn", { n: retryAfter })}` : "");
   const key = kind === "key" && h("button", { type: "button", onclick: actions.giveKey }, say("giveKey"));
   const retry = h("button", { type: "button", class: "again", onclick: actions.again }, icon("again"), say("retry"));
   return h(
