@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from chat_driver import Chat
 from playwright.sync_api import expect
 
@@ -53,7 +52,7 @@ def test_conversations_survive_a_reload(chat: Chat) -> None:
 def test_renaming(chat: Chat) -> None:
     chat.ask("하나")
     chat.press("Rename “하나”")
-    chat.page.get_by_label("Title").fill("첫째 <b>")
+    chat.page.get_by_role("textbox", name="Title").fill("첫째 <b>")
     chat.page.keyboard.press("Enter")
     expect(chat.page.get_by_role("heading", level=1)).to_have_text("첫째 <b>")
     chat.reload()
@@ -123,12 +122,13 @@ def test_what_is_no_conversation_is_left_out(chat: Chat, tmp_path: Path) -> None
     assert chat.titles() == ["인사"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": "other", "conversations": []}'])
-def test_another_file_is_refused(chat: Chat, tmp_path: Path, text: str) -> None:
-    path = tmp_path / "x.json"
-    path.write_text(text)
-    chat.page.locator("#file").set_input_files(path)
-    expect(chat.page.get_by_role("status")).to_contain_text("no conversations of this page")
+def test_another_file_is_refused(chat: Chat, tmp_path: Path) -> None:
+    for number, text in enumerate(["", "[]", "null", '{"format": "x", "conversations": []}']):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        chat.page.evaluate("document.getElementById('notices').replaceChildren()")
+        chat.page.locator("#file").set_input_files(path)
+        expect(chat.page.get_by_role("status")).to_contain_text("no conversations of this page")
 
 
 def test_a_spoilt_entry_breaks_nothing(chat: Chat) -> None:

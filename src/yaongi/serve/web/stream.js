@@ -41,6 +41,7 @@ export async function* answer(body, { key, signal }) {
 }
 
 function headers(key) {
+  if (!/^[\x20-\x7e]*$/.test(key)) throw new ChatError("key"); // no header can carry it
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 

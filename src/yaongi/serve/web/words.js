@@ -55,6 +55,7 @@ export const WORDS = {
   try1: ["Tell me a short story about a cat who learns to read.", "글자를 배우는 고양이 이야기를 짧게 들려주세요."],
   try2: ["What is 17 plus 25? Explain step by step.", "17 더하기 25는 얼마인지 차근차근 설명해 주세요."],
   try3: ["Introduce yourself in one sentence.", "한 문장으로 자기소개를 해 주세요."],
+  compose: ["Write a message", "메시지 쓰기"],
   message: ["Message", "메시지"],
   messageHint: ["Write a message", "메시지를 입력하세요"],
   keys: ["Enter sends · Shift+Enter new line · Esc stops", "Enter 보내기 · Shift+Enter 줄바꿈 · Esc 멈추기"],
