@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
-from chat_stand_in import StandIn
 from playwright.sync_api import Browser, Locator, Page
 
 TIMEOUT_MS = 20_000  # for two cores that are busy with other tests
@@ -12,19 +13,29 @@ DESKTOP = {"width": 1100, "height": 720}
 PHONE = {"width": 360, "height": 640}
 
 
+def wait_for(true: Callable[[], object]) -> None:
+    """Until ``true()``: a server hears of things a moment later than the page does them."""
+    end = time.monotonic() + TIMEOUT_MS / 1000
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 class Chat:
-    """A fresh browser profile on the page; ``page`` is Playwright's.
+    """A fresh browser profile on the page.
 
     Attributes:
+        page: Playwright's.
+        server: what it was opened at; has a ``url``.
         faults: uncaught exceptions, and what the content security policy forbade.
         elsewhere: addresses on other servers that the page asked for.
     """
 
-    def __init__(self, browser: Browser, stand_in: StandIn, **context: Any) -> None:
+    def __init__(self, browser: Browser, server: Any, **context: Any) -> None:
         settings = {"locale": "en-US", "viewport": DESKTOP, "reduced_motion": "reduce"}
         self.context = browser.new_context(**{**settings, **context})
         self.context.set_default_timeout(TIMEOUT_MS)
-        self.server = stand_in
+        self.server = server
         self.faults: list[str] = []
         self.elsewhere: list[str] = []
         self.page = self.tab()

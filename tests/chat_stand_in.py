@@ -116,7 +116,7 @@ class StandIn:
 def chunk(delta: dict[str, str], finish: str | None = None) -> str:
     """One event of a stream."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return f"data: {json.dumps({'choices': [choice]}, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps({'choices': [choice]})}\n\n"
 
 
 class Guarded:
@@ -136,23 +136,27 @@ class Guarded:
 
 @contextmanager
 def serve() -> Iterator[StandIn]:
-    """A stand-in and the page on a free port of the loopback interface."""
+    """A stand-in and the page."""
     stand_in = StandIn()
     routes = [
         Route("/v1/models", stand_in.list_models),
         Route("/v1/chat/completions", stand_in.chat, methods=["POST"]),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
-    app = Starlette(routes=routes, middleware=[Middleware(Guarded)])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    with listening(Starlette(routes=routes, middleware=[Middleware(Guarded)])) as stand_in.url:
+        yield stand_in
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """The address of an application, on a free port of the loopback interface."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    stand_in.url = f"http://127.0.0.1:{port}/"
     try:
-        yield stand_in
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
     finally:
         server.should_exit = True
         thread.join()

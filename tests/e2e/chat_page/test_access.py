@@ -137,7 +137,8 @@ def test_enter_that_ends_a_syllable_does_not_send(chat: Chat) -> None:
     assert chat.server.asked == []
     keys.send("Input.insertText", {"text": "요"})
     late = "{key: 'Enter', keyCode: 229, bubbles: true, cancelable: true}"  # Safari's way
-    chat.page.locator("#prompt").evaluate(f"e => e.dispatchEvent(new KeyboardEvent('keydown', {late}))")
+    prompt = chat.page.locator("#prompt")
+    prompt.evaluate(f"e => e.dispatchEvent(new KeyboardEvent('keydown', {late}))")
     assert chat.server.asked == []
     said = chat.page.locator("#prompt").input_value().strip()
     chat.page.keyboard.press("Enter")

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
-from chat_driver import TIMEOUT_MS, Chat
+from chat_driver import Chat, wait_for
 from chat_stand_in import Reply
 from playwright.sync_api import expect
-
-
-def wait_for(true: Callable[[], object]) -> None:
-    """Until ``true()``; the server hears of things a moment later than the page does them."""
-    end = time.monotonic() + TIMEOUT_MS / 1000
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_an_answer_appears_piece_by_piece(chat: Chat) -> None:

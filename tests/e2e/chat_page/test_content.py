@@ -1,4 +1,4 @@
-"""Whatever a model or a person writes stays text: no HTML, no script, nothing loaded from elsewhere."""
+"""Whatever is written stays text: no HTML, no script, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ HOSTILE = [
     "Z̸̢͝a̵l̷g̶o " * 50,
     "\ud83d 반쪽",
 ]  # fmt: skip
-ALLOWED = set(
-    "P H3 H4 H5 H6 UL OL LI BLOCKQUOTE TABLE THEAD TBODY TR TH TD EM STRONG A CODE PRE BR HR "
-    "DIV SPAN BUTTON svg use".split()
-)
+ALLOWED = {
+    *("P", "H3", "H4", "H5", "H6", "UL", "OL", "LI", "BLOCKQUOTE", "EM", "STRONG", "A", "BR", "HR"),
+    *("TABLE", "THEAD", "TBODY", "TR", "TH", "TD", "CODE", "PRE", "DIV", "SPAN", "BUTTON"),
+    *("svg", "use"),
+}
 
 
 def elements(chat: Chat) -> set[str]:
@@ -100,19 +101,21 @@ def test_the_page_cannot_use_html_even_by_mistake(chat: Chat) -> None:
 
 
 def test_korean_markdown(chat: Chat) -> None:
-    chat.server.says("**사과(apple)**는 네~~ 좋아요~~ *'빨강'*이라 README.md\n2 * 3 * 4 snake_case_name")
+    chat.server.says("**사과(apple)**는 네~~ 좋아요~~ *'빨강'*이라 README.md\n2 * 3 * 4 a_b_c")
     chat.ask("과일")
     expect(chat.text.locator("strong")).to_have_text("사과(apple)")
     expect(chat.text.locator("em")).to_have_text("'빨강'")
     expect(chat.text.locator("a")).to_have_count(0)
     expect(chat.text).to_contain_text("네~~ 좋아요~~")
-    expect(chat.text).to_contain_text("2 * 3 * 4 snake_case_name")
+    expect(chat.text).to_contain_text("2 * 3 * 4 a_b_c")
     expect(chat.text.locator("br")).to_have_count(1)
 
 
 def test_markdown_is_shown_as_what_it_means(chat: Chat) -> None:
     table = "| 이름 | 값 |\n|:--|--:|\n| 가 | 1 |\n\n"
-    chat.server.says("# 제목\n\n3. 셋\n   - 안\n\n> 말\n\n---\n\n", table, "<https://example.com/가>")
+    chat.server.says(
+        "# 제목\n\n3. 셋\n   - 안\n\n> 말\n\n---\n\n", table, "<https://example.com/가>"
+    )
     chat.ask("모두")
     expect(chat.text.get_by_role("heading", level=3)).to_have_text("제목")
     expect(chat.text.locator("ol")).to_have_attribute("start", "3")

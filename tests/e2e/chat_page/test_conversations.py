@@ -22,8 +22,13 @@ TURNS = [
     },
 ]  # fmt: skip
 CONVERSATION = {
-    "id": "0123456789ab", "title": "인사", "changed": 5, "model": "m", "settings": {}, "turns": TURNS,
-}  # fmt: skip
+    "id": "0123456789ab",
+    "title": "인사",
+    "changed": 5,
+    "model": "m",
+    "settings": {},
+    "turns": TURNS,
+}
 
 
 def a_file(tmp_path: Path, *conversations: Any, format: str = "yaongi-chats") -> Path:
@@ -154,9 +159,12 @@ def test_a_full_browser_says_so(chat: Chat) -> None:
 def test_tabs_see_each_other(chat: Chat) -> None:
     other = chat.tab()
     chat.ask("하나")
+    other.bring_to_front()  # else nothing is drawn there
     expect(other.locator("#conversations .open")).to_have_text(["하나"])
+    chat.page.bring_to_front()
     chat.press("Delete “하나”")
     chat.press("Delete")
+    other.bring_to_front()
     expect(other.locator("#conversations li")).to_have_count(0)
 
 

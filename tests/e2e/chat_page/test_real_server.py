@@ -1,0 +1,67 @@
+"""The page at the real server, with a model of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from chat_driver import Chat, wait_for
+from chat_stand_in import listening
+from playwright.sync_api import Browser, expect
+
+import yaongi
+from yaongi.infer.rules import SPOKEN_CONTROL
+from yaongi.serve.app import build_app
+
+
+def talkative() -> yaongi.Model:
+    """A model that has no end: the logits of its control tokens are 0, far from the likeliest."""
+    model = yaongi.Model(tiny.lm(), tiny.tokenizer(), context_len=2048)
+    ids = [tiny.tokenizer().control_id(name) for name in SPOKEN_CONTROL]
+    with torch.no_grad():
+        model.lm.head_weight[ids] = 0
+    return model
+
+
+@pytest.fixture
+def real(browser: Browser) -> Iterator[tuple[Chat, Any]]:
+    app = build_app(talkative(), "작은 야옹이", key="key")
+    with listening(app) as url:
+        chat = Chat(browser, SimpleNamespace(url=url))
+        yield chat, app.state.service.worker
+        chat.context.close()
+        assert chat.faults == [] and chat.elsewhere == []
+
+
+def test_a_conversation_with_a_model(real: tuple[Chat, Any]) -> None:
+    chat, worker = real
+    chat.ask("안녕")
+    expect(chat.answer.get_by_role("alert")).to_contain_text("wants a valid API key")
+    chat.set(key="key", system="너는 고양이다.", top_k="9", max_tokens="20", seed="3")
+    expect(chat.page.get_by_label("Model")).to_have_value("작은 야옹이")
+    chat.press("Try again")
+    expect(chat.ended()).to_contain_text("20 tokens")
+    expect(chat.answer).to_contain_text("Cut at the longest answer allowed")
+    said = chat.text.inner_text()
+    chat.press("Regenerate")
+    expect(chat.page.get_by_role("group", name="Answer 2 of 2")).to_be_visible()
+    assert chat.text.inner_text() == said != "", "the same seed says the same"
+    chat.set(max_tokens="100000")
+    chat.write("끝없이")
+    wait_for(lambda: worker.running == 1 and chat.text.inner_text() != "")
+    chat.page.keyboard.press("Escape")
+    chat.ended()
+    wait_for(lambda: worker.running == 0)
+
+
+def test_a_conversation_longer_than_the_context(real: tuple[Chat, Any]) -> None:
+    chat, _worker = real
+    chat.set(key="key")
+    chat.ask("가나다라 " * 3000)
+    expect(chat.answer.get_by_role("alert")).to_contain_text(
+        "no longer fits into the model’s context"
+    )
