@@ -38,7 +38,7 @@ def test_axe_finds_nothing_anywhere(open_chat: Callable[..., Chat], scheme: str)
     chat.press("설정")
     assert faults(chat) == []
     chat.page.keyboard.press("Escape")
-    chat.page.locator("#conversations .delete").click()
+    chat.page.locator("#conversations [data-kind=delete]").click()
     assert faults(chat) == []
 
 
@@ -99,6 +99,25 @@ def test_everything_is_reached_by_keyboard(chat: Chat) -> None:
     chat.page.locator(".skip").focus()
     chat.page.keyboard.press("Enter")
     expect(chat.page.locator("#prompt")).to_be_focused()
+
+
+def test_whoever_works_by_keyboard_stays_in_place(chat: Chat) -> None:
+    chat.ask("하나")
+    chat.page.get_by_role("button", name="Regenerate").press("Enter")
+    chat.page.get_by_role("group", name="Answer 2 of 2").wait_for()
+    expect(chat.answer).to_be_focused()
+    chat.page.get_by_role("button", name="Earlier answer").press("Enter")
+    chat.page.get_by_role("group", name="Answer 1 of 2").wait_for()
+    expect(chat.answer).to_be_focused(), "there is none earlier"
+    chat.page.get_by_role("button", name="Rename “하나”").press("Enter")
+    chat.page.keyboard.type("둘")
+    chat.page.keyboard.press("Enter")
+    expect(chat.page.get_by_role("button", name="Rename “둘”")).to_be_focused()
+    chat.press("New chat")
+    chat.page.get_by_role("button", name="Delete “둘”").press("Enter")
+    chat.page.keyboard.press("Tab")
+    chat.page.keyboard.press("Enter")
+    expect(chat.page.get_by_role("button", name="New chat")).to_be_focused()
 
 
 def test_a_dialog_gives_the_focus_back(chat: Chat) -> None:

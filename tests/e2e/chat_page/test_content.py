@@ -79,7 +79,7 @@ def test_what_a_person_writes_stays_text_everywhere(chat: Chat) -> None:
         expect(chat.page.locator(".bubble")).to_have_text(text)
         expect(chat.page.locator("#conversations img")).to_have_count(0)
         assert chat.titles()[0].startswith("<img src=x")
-        chat.page.locator("#conversations .delete").click()
+        chat.page.locator("#conversations [data-kind=delete]").click()
         expect(chat.page.locator("#ask .about")).to_contain_text("<img src=x")
     finally:
         chat.server.models = ["yaongi-26m"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ from typing import Any
 from chat_driver import Chat
 from playwright.sync_api import expect
 
+ANSWER = {
+    "content": "반가워",
+    "thinking": "",
+    "finish": "stop",
+    "problem": None,
+    "model": "m",
+    "seed": 1,
+    "tokens": 2,
+    "seconds": 0.1,
+}
 TURNS = [
     {"role": "user", "content": "안녕"},
-    {
-        "role": "assistant",
-        "shown": 0,
-        "answers": [
-            {"content": "반가워", "thinking": "", "finish": "stop", "problem": None,
-             "model": "m", "seed": 1, "tokens": 2, "seconds": 0.1}
-        ],
-    },
-]  # fmt: skip
+    {"role": "assistant", "shown": 0, "answers": [ANSWER]},
+]
 CONVERSATION = {
     "id": "0123456789ab",
     "title": "인사",
@@ -52,6 +56,12 @@ def test_conversations_survive_a_reload(chat: Chat) -> None:
     chat.page.get_by_role("button", name="하나", exact=True).click()
     expect(chat.text.locator("strong")).to_have_text("야옹")
     expect(chat.page).to_have_title("하나 – yaongi")
+
+
+def test_a_title_cuts_no_letter(chat: Chat) -> None:
+    text = unicodedata.normalize("NFD", "각") * 39 + "👩‍👩‍👧‍👦" + "나머지"
+    chat.ask(text)
+    assert chat.titles() == [text.removesuffix("나머지")]
 
 
 def test_renaming(chat: Chat) -> None:
@@ -92,7 +102,7 @@ def test_a_file_carries_conversations_elsewhere(
     download.value.save_as(file)
     other = open_chat()
     other.page.locator("#file").set_input_files(file)
-    expect(other.page.get_by_role("status")).to_have_text("2 conversations imported.")
+    expect(other.page.get_by_role("status")).to_have_text("Conversations imported: 2.")
     assert other.titles() == one.titles() == ["둘", "하나"]
     other.page.get_by_role("button", name="하나", exact=True).click()
     expect(other.text).to_have_text("가각 ㅋㅋㅋ 漢字 😺")
@@ -116,13 +126,20 @@ BROKEN = {
     "turns out of order": {**CONVERSATION, "turns": TURNS[::-1]},
     "a title that is a list": {**CONVERSATION, "title": ["x"]},
     "an answer without text": {**CONVERSATION, "turns": [TURNS[0], {**TURNS[1], "answers": [{}]}]},
+    "a problem that is none": {
+        **CONVERSATION,
+        "turns": [
+            TURNS[0],
+            {**TURNS[1], "answers": [{**ANSWER, "problem": {"kind": "constructor", "detail": ""}}]},
+        ],
+    },
     "no answers": {**CONVERSATION, "turns": [TURNS[0], {**TURNS[1], "answers": []}]},
 }
 
 
 def test_what_is_no_conversation_is_left_out(chat: Chat, tmp_path: Path) -> None:
     chat.page.locator("#file").set_input_files(a_file(tmp_path, *BROKEN.values(), CONVERSATION))
-    said = f"1 conversations imported; {len(BROKEN)} were not readable."
+    said = f"Conversations imported: 1. Not readable: {len(BROKEN)}."
     expect(chat.page.get_by_role("status")).to_have_text(said)
     assert chat.titles() == ["인사"]
 

@@ -10,8 +10,8 @@ import { Run } from "./run.js";
 import { apiKey, followPageSettings, openSettings } from "./settings.js";
 import { drawList, exportAll, importFile } from "./sidebar.js";
 import * as store from "./store.js";
-import { models } from "./stream.js";
-import { answerTurn, userTurn } from "./turns.js";
+import { ChatError, models } from "./stream.js";
+import { answerTurn, problemText, userTurn } from "./turns.js";
 
 const at = (id) => document.getElementById(id);
 const runs = new Map(); // conversation id -> Run: one may go on while another is looked at
@@ -36,9 +36,19 @@ function choose(id) {
 }
 
 function drawTurns() {
-  views = shown.turns.map((turn) => view(turn));
-  at("turns").replaceChildren(...views.map((v) => v.element));
-  for (const v of views.slice(0, -1)) v.draw?.(false);
+  views = [];
+  at("turns").replaceChildren();
+  addTurns();
+}
+
+/** Draw the turns that have no view yet; the others keep theirs. */
+function addTurns() {
+  for (const turn of shown.turns.slice(views.length)) {
+    const added = view(turn);
+    views.push(added);
+    at("turns").append(added.element);
+    added.draw?.(false);
+  }
   draw();
 }
 
@@ -47,10 +57,10 @@ function view(turn) {
   const turnTo = (which) => {
     turn.shown = which;
     keep(shown);
-    drawTurns();
+    made.draw(false);
   };
-  const again = () => regenerate(turn);
-  return answerTurn(turn, { again, giveKey: () => settings("key"), turnTo });
+  const made = answerTurn(turn, { again: () => regenerate(turn), giveKey: () => settings("key"), turnTo });
+  return made;
 }
 
 /** Draw what changes while an answer runs. */
@@ -76,9 +86,15 @@ function drawFrame() {
 }
 
 function send(text) {
-  if (!shown.title) shown.title = Array.from(text.replace(/\s+/g, " ")).slice(0, 40).join("");
+  if (!shown.title) shown.title = beginning(text);
   shown.turns.push({ role: "user", content: text });
   answer(shown.turns.push({ role: "assistant", answers: [], shown: 0 }) - 1);
+}
+
+/** The first 40 characters as a reader counts them: no syllable of loose jamo, no emoji is cut. */
+function beginning(text) {
+  const line = text.slice(0, 400).replace(/\s+/g, " ");
+  return Array.from(new Intl.Segmenter().segment(line), (s) => s.segment).slice(0, 40).join("");
 }
 
 /** Answer the last question again. An answer with words in it stays to be looked at. */
@@ -97,7 +113,7 @@ async function answer(place) {
   turn.shown = turn.answers.push(run.answer) - 1;
   runs.set(conversation.id, run);
   keep(conversation);
-  drawTurns();
+  addTurns();
   drawFrame();
   page.toEnd();
   await run.finish({
@@ -137,8 +153,9 @@ function deleted(id) {
   runs.delete(id); // before it stops, or it would save itself once more
   run?.stop();
   store.remove(id);
-  if (id === shown.id) begin();
-  else drawFrame();
+  if (id === shown.id) return begin();
+  drawFrame();
+  at("new").focus(); // the button that had the focus is gone
 }
 
 function begin() {
@@ -159,7 +176,8 @@ async function findModels() {
     offered = await models(apiKey());
   } catch (error) {
     offered = [];
-    if (error.kind !== "key") tell(say("problemOffline")); // a key is asked for with the first answer
+    if (!(error instanceof ChatError)) throw error;
+    tell(problemText(error));
   }
   drawFrame();
 }

@@ -11,17 +11,26 @@ const LARGEST_FILE = 20 * 2 ** 20; // bytes; browsers keep 5 to 10 MB
 export function drawList(current, actions) {
   const list = document.getElementById("conversations");
   const conversations = store.all();
+  const { id, kind } = list.contains(document.activeElement) ? document.activeElement.dataset : {};
   document.getElementById("no-chats").hidden = conversations.length > 0;
   list.replaceChildren(...conversations.map((c) => row(c, c.id === current, actions)));
+  if (id) list.querySelector(`[data-id="${id}"][data-kind="${kind}"]`)?.focus();
 }
 
 function row(conversation, isCurrent, actions) {
   const { id, title } = conversation;
   const button = (name, label, onclick) =>
-    iconButton(name, say(label, { title }), onclick, { class: `icon ${name}` });
+    iconButton(name, say(label, { title }), onclick, { "data-id": id, "data-kind": name });
   const open = h(
     "button",
-    { type: "button", class: "open", "aria-current": isCurrent && "true", onclick: () => actions.open(id) },
+    {
+      type: "button",
+      class: "open",
+      "aria-current": isCurrent && "true",
+      "data-id": id,
+      "data-kind": "open",
+      onclick: () => actions.open(id),
+    },
     h("bdi", {}, title),
   );
   return h(

@@ -7,6 +7,8 @@
 //   finish is the server's ("stop", "length"), "stopped" by the person, or "broken" off;
 //   problem is {kind, status, detail} of a ChatError; tokens and seconds are of the writing.
 
+import { PROBLEMS } from "./stream.js";
+
 const PREFIX = "yaongi.chat.";
 const FORMAT = "yaongi-chats";
 const ROLES = ["user", "assistant"];
@@ -118,7 +120,8 @@ function cleanAnswer(answer) {
 }
 
 function cleanProblem({ kind, status, detail }) {
-  return { kind: text(kind), status: number(status) ?? 0, detail: text(detail) };
+  if (!PROBLEMS.includes(kind)) throw new TypeError("problem");
+  return { kind, status: number(status) ?? 0, detail: text(detail) };
 }
 
 function text(value) {

@@ -1,7 +1,7 @@
 // Talks to the OpenAI-compatible server that this page comes from.
 // Server-sent events are read by hand because EventSource can neither POST nor send a key.
 
-/** What a person can do about it is in `kind`; `detail` is what the server said. */
+/** What a person can do about it is in `kind`, one of PROBLEMS; `detail` is what the server said. */
 export class ChatError extends Error {
   constructor(kind, { status = 0, detail = "", retryAfter = 0 } = {}) {
     super(detail || kind);
@@ -9,6 +9,9 @@ export class ChatError extends Error {
   }
 }
 
+export const PROBLEMS = [
+  "key", "large", "context", "busy", "unavailable", "refused", "failed", "offline", "midway", "broken",
+];
 const KINDS = { 401: "key", 413: "large", 429: "busy", 503: "unavailable" };
 const TOO_LONG = ["context_length_exceeded", "prompt_too_long"]; // codes
 

@@ -23,7 +23,7 @@ export function answerTurn(turn, actions) {
     end: h("div", { class: "end" }),
     foot: h("footer", {}),
   };
-  const element = h("article", { class: "answer" }, ...Object.values(parts));
+  const element = h("article", { class: "answer", tabindex: -1 }, ...Object.values(parts));
   let drawn = "";
 
   function draw(running) {
@@ -38,11 +38,19 @@ export function answerTurn(turn, actions) {
     // The buttons are made anew only where they change, so that none vanishes under a finger.
     const state = [running, turn.shown, turn.answers.length, answer.finish, answer.problem?.kind].join();
     if (state !== drawn) {
+      const held = element.contains(document.activeElement) && document.activeElement;
       parts.end.replaceChildren(...(running ? [] : ending(answer, actions)));
       parts.foot.replaceChildren(...(running ? [] : buttons(turn, answer, actions)), h("span", { class: "stats" }));
+      if (held && !held.isConnected) focusLike(held);
       drawn = state;
     }
     parts.foot.lastChild.textContent = statistics(answer, running);
+  }
+
+  /** Whoever works by keyboard stays where they were, or in the answer. */
+  function focusLike(old) {
+    const [, kind] = old.classList;
+    (parts.foot.querySelector(kind ? `.${kind}:enabled` : ":enabled") ?? element).focus({ preventScroll: true });
   }
 
   return { element, draw };
@@ -60,7 +68,7 @@ function dots() {
 }
 
 function ending(answer, actions) {
-  if (answer.problem) return [problem(answer, actions)];
+  if (answer.problem) return [problemBox(answer.problem, actions)];
   const empty = !answer.content;
   const words = {
     length: say("finishedLength"),
@@ -70,15 +78,20 @@ function ending(answer, actions) {
   return note ? [h("p", { class: "note" }, note)] : [];
 }
 
-function problem({ problem: { kind, status, detail, retryAfter } }, actions) {
-  const name = `problem${kind[0].toUpperCase()}${kind.slice(1)}`;
-  const text = say(name, { status }) + (retryAfter ? ` ${say("retryIn", { n: retryAfter })}` : "");
+/** What went wrong, in a sentence. */
+export function problemText({ kind, status, retryAfter }) {
+  const text = say(`problem${kind[0].toUpperCase()}${kind.slice(1)}`, { status });
+  return retryAfter ? `${text} ${say("retryIn", { n: retryAfter })}` : text;
+}
+
+function problemBox(problem, actions) {
+  const { kind, detail } = problem;
   const key = kind === "key" && h("button", { type: "button", onclick: actions.giveKey }, say("giveKey"));
   const retry = h("button", { type: "button", class: "again", onclick: actions.again }, icon("again"), say("retry"));
   return h(
     "div",
     { class: "problem", role: "alert" },
-    h("p", {}, text),
+    h("p", {}, problemText(problem)),
     detail && h("p", { class: "detail", dir: "auto" }, say("serverSays", { detail })),
     h("div", { class: "row" }, key, retry),
   );

@@ -17,10 +17,10 @@ export const WORDS = {
   save: ["Save", "저장"],
   exportAll: ["Export all", "모두 내보내기"],
   import: ["Import", "가져오기"],
-  imported: ["{n} conversations imported.", "대화 {n}개를 가져왔습니다."],
-  importedSome: ["{n} conversations imported; {skipped} were not readable.", "대화 {n}개를 가져왔습니다. {skipped}개는 읽을 수 없었습니다."],
+  imported: ["Conversations imported: {n}.", "대화 {n}개를 가져왔습니다."],
+  importedSome: ["Conversations imported: {n}. Not readable: {skipped}.", "대화 {n}개를 가져왔습니다. 읽을 수 없는 것: {skipped}개."],
   importBad: ["This file holds no conversations of this page.", "이 페이지에서 내보낸 대화 파일이 아닙니다."],
-  importLarge: ["The browser has no room for all of them; {n} were imported.", "브라우저의 저장 공간이 모자라 {n}개만 가져왔습니다."],
+  importLarge: ["The browser has no room for all of them. Imported: {n}.", "브라우저의 저장 공간이 모자라 {n}개만 가져왔습니다."],
   notKept: ["The browser could not keep this conversation (its storage is full or off). Export it before leaving.", "브라우저가 이 대화를 저장하지 못했습니다(저장 공간이 차거나 꺼져 있음). 떠나기 전에 내보내 주세요."],
 
   settings: ["Settings", "설정"],
