@@ -149,5 +149,9 @@ def test_the_person_chooses_among_models(chat: Chat) -> None:
         expect(chat.answer.get_by_role("heading")).to_have_text("큰")
         chat.reload()
         expect(chat.page.get_by_label("Model")).to_have_value("큰")
+        chat.server.models = ["작은", "새것"]
+        chat.reload()
+        chat.ask("이제는?")
+        assert chat.server.asked[-1]["model"] == "작은", "the other is gone"
     finally:
         chat.server.models = ["yaongi-26m"]

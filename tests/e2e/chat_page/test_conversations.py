@@ -173,6 +173,20 @@ def test_a_full_browser_says_so(chat: Chat) -> None:
     expect(chat.text).to_have_text("네.")
 
 
+def test_a_browser_that_keeps_nothing_still_talks(open_chat: Callable[..., Chat]) -> None:
+    chat = open_chat()
+    for name in ("localStorage", "sessionStorage"):
+        chat.context.add_init_script(
+            f"Object.defineProperty(window, '{name}', {{get() {{ throw new DOMException('x') }}}})"
+        )
+    chat.reload()
+    expect(chat.page.get_by_role("status")).to_contain_text("keeps nothing")
+    chat.ask("하나")
+    expect(chat.text).to_have_text("네.")
+    chat.press("New chat")
+    assert chat.titles() == ["하나"]
+
+
 def test_tabs_see_each_other(chat: Chat) -> None:
     other = chat.tab()
     chat.ask("하나")

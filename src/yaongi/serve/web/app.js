@@ -9,6 +9,7 @@ import { tell } from "./notice.js";
 import { Run } from "./run.js";
 import { apiKey, followPageSettings, openSettings } from "./settings.js";
 import { drawList, exportAll, importFile } from "./sidebar.js";
+import { lasts, session } from "./storage.js";
 import * as store from "./store.js";
 import { ChatError, models } from "./stream.js";
 import { answerTurn, problemText, userTurn } from "./turns.js";
@@ -24,7 +25,7 @@ const page = layout({ stop });
 
 function open(conversation) {
   shown = conversation;
-  sessionStorage.setItem("yaongi.open", shown.id);
+  session.setItem("yaongi.open", shown.id);
   drawTurns();
   drawFrame();
   page.toEnd();
@@ -78,11 +79,15 @@ function drawFrame() {
   document.title = shown.title ? `${title} – yaongi` : "yaongi";
   at("hello").hidden = shown.turns.length > 0;
   drawList(shown.id, { open: choose, renamed, deleted });
-  const names = offered.includes(shown.model) || !shown.model ? offered : [shown.model, ...offered];
-  at("model").replaceChildren(...names.map((name) => h("option", {}, name)));
-  if (!names.length) at("model").append(h("option", { value: "" }, say("noModel")));
-  at("model").value = shown.model || (names[0] ?? "");
-  at("model").disabled = names.length < 2;
+  drawModels();
+}
+
+function drawModels() {
+  const known = offered.length || !shown.model ? offered : [shown.model]; // the server may be back soon
+  at("model").replaceChildren(...known.map((name) => h("option", {}, name)));
+  if (!known.length) at("model").append(h("option", { value: "" }, say("noModel")));
+  if (known.includes(shown.model)) at("model").value = shown.model; // else the first: it may be gone
+  at("model").disabled = known.length < 2;
 }
 
 function send(text) {
@@ -221,6 +226,7 @@ function wire() {
 }
 
 wire();
-open(store.get(sessionStorage.getItem("yaongi.open")) ?? shown);
+open(store.get(session.getItem("yaongi.open")) ?? shown);
 findModels();
 input.focus();
+if (!lasts) tell(say("nothingKept"));

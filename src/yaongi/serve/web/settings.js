@@ -1,5 +1,6 @@
 // The settings: of the conversation (kept with it), and of the page (language, colours, key).
 import { speak } from "./i18n.js";
+import { local, session } from "./storage.js";
 
 const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed"];
 const dialog = document.getElementById("settings");
@@ -24,7 +25,7 @@ function read() {
 
 /** The key for servers that want one: until the tab is closed, and never beside the conversations. */
 export function apiKey() {
-  return sessionStorage.getItem("yaongi.key") ?? "";
+  return session.getItem("yaongi.key") ?? "";
 }
 
 /** Follow the page's own settings, now and when they change; `spoken` hears of another language, `keyed` of a key. */
@@ -32,18 +33,18 @@ export function followPageSettings({ spoken, keyed }) {
   const { language, theme, key } = form.elements;
   key.value = apiKey();
   key.addEventListener("change", () => {
-    sessionStorage.setItem("yaongi.key", key.value.trim());
+    session.setItem("yaongi.key", key.value.trim());
     keyed();
   });
   theme.value = document.documentElement.dataset.theme;
   theme.addEventListener("change", () => {
     document.documentElement.dataset.theme = theme.value;
-    localStorage.setItem("yaongi.theme", theme.value);
+    local.setItem("yaongi.theme", theme.value);
   });
-  language.value = localStorage.getItem("yaongi.language") ?? "";
+  language.value = local.getItem("yaongi.language") ?? "";
   speak(language.value);
   language.addEventListener("change", () => {
-    localStorage.setItem("yaongi.language", language.value);
+    local.setItem("yaongi.language", language.value);
     speak(language.value);
     spoken();
   });

@@ -7,6 +7,7 @@
 //   finish is the server's ("stop", "length"), "stopped" by the person, or "broken" off;
 //   problem is {kind, status, detail} of a ChatError; tokens and seconds are of the writing.
 
+import { local, names } from "./storage.js";
 import { PROBLEMS } from "./stream.js";
 
 const PREFIX = "yaongi.chat.";
@@ -28,7 +29,7 @@ export function createAnswer(model, seed) {
 
 /** All conversations, the newest first. One that cannot be read is left where it is. */
 export function all() {
-  const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+  const keys = names().filter((key) => key.startsWith(PREFIX));
   const found = keys.map((key) => get(key.slice(PREFIX.length))).filter(Boolean);
   return found.sort((a, b) => b.changed - a.changed);
 }
@@ -36,7 +37,7 @@ export function all() {
 /** A conversation, or null. */
 export function get(id) {
   try {
-    return clean(JSON.parse(localStorage.getItem(PREFIX + id)));
+    return clean(JSON.parse(local.getItem(PREFIX + id)));
   } catch {
     return null;
   }
@@ -44,12 +45,12 @@ export function get(id) {
 
 /** Keep a conversation. Throws where the browser is full or keeps nothing. */
 export function save(conversation) {
-  localStorage.setItem(PREFIX + conversation.id, JSON.stringify(conversation));
+  local.setItem(PREFIX + conversation.id, JSON.stringify(conversation));
 }
 
 /** Forget a conversation. */
 export function remove(id) {
-  localStorage.removeItem(PREFIX + id);
+  local.removeItem(PREFIX + id);
 }
 
 /** Whether a `storage` event of another tab is about a conversation; its id then. */

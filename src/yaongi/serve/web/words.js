@@ -22,6 +22,7 @@ export const WORDS = {
   importBad: ["This file holds no conversations of this page.", "이 페이지에서 내보낸 대화 파일이 아닙니다."],
   importLarge: ["The browser has no room for all of them. Imported: {n}.", "브라우저의 저장 공간이 모자라 {n}개만 가져왔습니다."],
   notKept: ["The browser could not keep this conversation (its storage is full or off). Export it before leaving.", "브라우저가 이 대화를 저장하지 못했습니다(저장 공간이 차거나 꺼져 있음). 떠나기 전에 내보내 주세요."],
+  nothingKept: ["This browser keeps nothing for this page: conversations last until it is closed.", "이 브라우저는 이 페이지의 내용을 저장하지 않습니다. 닫으면 대화가 사라집니다."],
 
   settings: ["Settings", "설정"],
   close: ["Close", "닫기"],
