@@ -33,6 +33,7 @@ class Reply:
     Attributes:
         pieces: texts; at an Event it waits until the test sets it; "think:" begins thinking.
         breaks: cut the connection after the pieces.
+        raw: sent after the pieces, and nothing else; ends the stream as if all were well.
         error: sent as an event of the stream, after the pieces.
     """
 
@@ -43,6 +44,7 @@ class Reply:
     code: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     breaks: bool = False
+    raw: str | None = None
     error: str = ""
     tokens: int | None = None
 
@@ -105,6 +107,9 @@ class StandIn:
             yield chunk({"reasoning_content": thought} if thought != piece else {"content": piece})
         if reply.breaks:
             raise ConnectionResetError
+        if reply.raw is not None:
+            yield reply.raw
+            return
         if reply.error:
             yield f"data: {json.dumps({'error': {'message': reply.error}})}\n\n"
             return

@@ -50,6 +50,15 @@ def test_a_lost_connection_keeps_what_came(chat: Chat) -> None:
     expect(chat.text).to_have_text("다")
 
 
+def test_an_answer_without_an_end_is_incomplete(chat: Chat) -> None:
+    """A proxy that gives up closes the connection as if all were well."""
+    for raw in ("", "data: {'no': json}\n\n", "data: <html>\n\n"):
+        chat.press("New chat")
+        chat.server.says("반쯤", raw=raw)
+        expect(chat.ask("하나").get_by_role("alert")).to_contain_text("The connection broke off")
+        expect(chat.text).to_have_text("반쯤")
+
+
 def test_a_server_that_is_not_there(chat: Chat) -> None:
     chat.page.route("**/v1/**", lambda route: route.abort("connectionrefused"))
     chat.ask("하나")
