@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import yaongi
@@ -140,15 +140,18 @@ class Guarded:
 
 
 @contextmanager
-def serve() -> Iterator[StandIn]:
-    """A stand-in and the page."""
+def serve(below: str = "") -> Iterator[StandIn]:
+    """A stand-in and the page, below a path where a proxy puts them there."""
     stand_in = StandIn()
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/v1/models", stand_in.list_models),
         Route("/v1/chat/completions", stand_in.chat, methods=["POST"]),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
-    with listening(Starlette(routes=routes, middleware=[Middleware(Guarded)])) as stand_in.url:
+    if below:
+        routes = [Mount(below, routes=routes)]
+    with listening(Starlette(routes=routes, middleware=[Middleware(Guarded)])) as url:
+        stand_in.url = f"{url}{below.strip('/')}/" if below else url
         yield stand_in
 
 

@@ -1,4 +1,4 @@
-"""The page at the real server, with a model of random weights."""
+"""The page at the real server, with a model of random weights; and below a path of a proxy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 from chat_driver import Chat, wait_for
-from chat_stand_in import listening
+from chat_stand_in import listening, serve
 from playwright.sync_api import Browser, expect
 
 import yaongi
@@ -65,3 +65,12 @@ def test_a_conversation_longer_than_the_context(real: tuple[Chat, Any]) -> None:
     expect(chat.answer.get_by_role("alert")).to_contain_text(
         "no longer fits into the model’s context"
     )
+
+
+def test_the_page_below_a_path(browser: Browser) -> None:
+    with serve(below="/yaongi") as stand_in:
+        chat = Chat(browser, stand_in)
+        chat.ask("하나")
+        expect(chat.text).to_have_text("네.")
+        chat.context.close()
+        assert chat.faults == [] and chat.elsewhere == []

@@ -31,7 +31,9 @@ export function answerTurn(turn, actions) {
     parts.name.textContent = answer.model;
     parts.waiting.hidden = !running || Boolean(answer.content || answer.thinking);
     parts.thinking.hidden = !answer.thinking;
-    parts.thinking.label.textContent = say(running && !answer.content ? "thinking" : "thought");
+    const isThinking = running && !answer.content;
+    parts.thinking.classList.toggle("now", isThinking);
+    parts.thinking.label.textContent = say(isThinking ? "thinking" : "thought");
     if (parts.thinking.body.textContent !== answer.thinking) parts.thinking.body.textContent = answer.thinking;
     show(parts.text, answer.content, { growing: running });
     element.setAttribute("aria-busy", String(running));
