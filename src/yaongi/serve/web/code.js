@@ -1,7 +1,7 @@
 // Code: its language, a button that copies it, and colours. highlight.js comes with the first code.
-import { copy, h, iconButton } from "./dom.js";
+import { h, iconButton } from "./dom.js";
 import { say } from "./i18n.js";
-import { tell } from "./notice.js";
+import { copyAndTell } from "./notice.js";
 
 const LONGEST = 50_000; // characters that are coloured; more would stop the page
 // Bidirectional controls and what has no width: code that reads otherwise than it runs.
@@ -11,7 +11,7 @@ const HIDDEN = /[\u061C\u200B\u200E\u200F\u202A-\u202E\u2060-\u2064\u2066-\u2069
 /** A block of code. Colours only once it is `settled`: what still grows would be coloured again and again. */
 export function codeBlock(source, language, settled) {
   const code = h("code", {}, source);
-  const onCopy = () => copy(source).then(() => tell(say("copied")), () => tell(say("copyFailed")));
+  const onCopy = () => copyAndTell(source);
   const label = h("span", {}, language || say("code"));
   const head = h("div", { class: "code-head" }, label, iconButton("copy", say("copyCode"), onCopy));
   const body = h("pre", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("code"), dir: "ltr" }, code);

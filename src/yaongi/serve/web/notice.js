@@ -1,5 +1,6 @@
 // Says things that belong to no message: a line that is seen and read aloud, then goes.
-import { h } from "./dom.js";
+import { copy, h } from "./dom.js";
+import { say } from "./i18n.js";
 
 const SHOWN_MS = 6000;
 
@@ -8,6 +9,11 @@ export function tell(text) {
   const line = h("p", {}, text);
   document.getElementById("notices").replaceChildren(line);
   setTimeout(() => line.remove(), SHOWN_MS);
+}
+
+/** Copy a text, and say whether it went well. */
+export function copyAndTell(text) {
+  return copy(text).then(() => tell(say("copied")), () => tell(say("copyFailed")));
 }
 
 /** Only for those who listen: the parts of a growing answer, sentence by sentence. */

@@ -1,8 +1,8 @@
 // The two kinds of turns as elements: what the person said, and the model's answers to it.
-import { copy, h, icon, iconButton } from "./dom.js";
+import { h, icon, iconButton } from "./dom.js";
 import { count, say } from "./i18n.js";
 import { show } from "./markdown.js";
-import { tell } from "./notice.js";
+import { copyAndTell } from "./notice.js";
 
 /** The person's words, as they were typed. */
 export function userTurn(turn) {
@@ -100,7 +100,7 @@ function problemBox(problem, actions) {
 }
 
 function buttons(turn, answer, actions) {
-  const onCopy = () => copy(answer.content).then(() => tell(say("copied")), () => tell(say("copyFailed")));
+  const onCopy = () => copyAndTell(answer.content);
   const found = [];
   if (answer.content) found.push(iconButton("copy", say("copyText"), onCopy, { class: "icon copy" }));
   if (!answer.problem) {
