@@ -6,6 +6,7 @@ stations.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,7 @@ from yaongi.core.errors import (
     TokenizerError,
 )
 from yaongi.core.i18n import translate as _
+from yaongi.infer.context import Fitted, Overflow, fitted
 from yaongi.infer.engine import Engine, Event, Request
 from yaongi.infer.rules import Generation
 from yaongi.model.adapted import BASE
@@ -180,18 +182,33 @@ class Model:
             ConfigError: an unknown setting or a value out of range.
             DataError: the text fills the context.
         """
-        return _joined(self._events(self._tokenizer().text_ids(text), settings), stream)
+        return _joined(self.events(self._tokenizer().text_ids(text), **settings), stream)
 
     @overload
     def chat(
-        self, messages: Sequence[Message], *, stream: Literal[False] = False, **settings: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[False] = False,
+        overflow: str = ...,
+        **settings: Any,
     ) -> str: ...
     @overload
     def chat(
-        self, messages: Sequence[Message], *, stream: Literal[True], **settings: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[True],
+        overflow: str = ...,
+        **settings: Any,
     ) -> Iterator[str]: ...
     def chat(
-        self, messages: Sequence[Message], *, stream: bool = False, **settings: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: bool = False,
+        overflow: str = Overflow.ERROR,
+        **settings: Any,
     ) -> str | Iterator[str]:
         """The assistant's answer to a conversation ending with the user's turn.
 
@@ -199,10 +216,42 @@ class Model:
             messages: ``[{"role": "user", "content": "안녕?"}]``; further roles are system,
                 assistant and tool.
             stream, settings: as in ``generate``.
+            overflow: of a conversation that fills the context: ``error`` refuses it,
+                ``drop_oldest`` leaves its oldest turns out and warns.
         Raises:
+            ConfigError: an unknown setting or a value out of range.
             DataError: messages that are no conversation, or that fill the context.
         """
-        return _joined(self._events(self.chat_ids(messages), settings), stream)
+        fit = self.fit(messages, max_tokens=settings.get("max_tokens"), overflow=overflow)
+        if fit.dropped:
+            told = _("The conversation no longer fits; its oldest {n} messages were left out.")
+            warnings.warn(told.format(n=fit.dropped), stacklevel=2)
+        return _joined(self.events(fit.ids, **settings), stream)
+
+    def fit(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        overflow: str = Overflow.ERROR,
+    ) -> Fitted:
+        """A conversation as ``chat`` puts it before the network.
+
+        Args:
+            max_tokens: the longest answer; None takes that of ``Generation``.
+            overflow: as in ``chat``.
+        Raises:
+            ConfigError: an unknown ``overflow`` or a ``max_tokens`` out of range.
+            DataError: as ``chat``.
+        """
+        rules = parse(Generation, {} if max_tokens is None else {"max_tokens": max_tokens})
+        return fitted(
+            messages,
+            self.chat_ids,
+            self.context_len,
+            max_tokens=rules.max_tokens,
+            overflow=overflow,
+        )
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt ``chat`` gives the network: its length is what counts for the context."""
@@ -210,7 +259,15 @@ class Model:
         validate(messages, generation_prompt=True)
         return tokenizer.chat_ids(messages)
 
-    def _events(self, prompt: list[int], settings: dict[str, Any]) -> Iterator[Event]:
+    def events(self, prompt: Sequence[int], **settings: Any) -> Iterator[Event]:
+        """What follows a prompt of ids, token by token; who leaves early ends the work.
+
+        Args:
+            settings: as in ``generate``.
+        Raises:
+            ConfigError: an unknown setting or a value out of range.
+            DataError: the prompt is empty or fills the context.
+        """
         adapter = self._chosen(settings.pop("adapter", None))
         rules = parse(Generation, settings)
         with using_adapters(self.lm, adapter):  # an unknown name is told now, not at the first step

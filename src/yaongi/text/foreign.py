@@ -187,6 +187,10 @@ class ForeignTokenizer:
         found = self._backend.token_to_id(name) if name else None
         return [] if found is None else [found]
 
+    def token_id(self, name: str) -> int | None:
+        """The id of a token by its text; None where the vocabulary has none."""
+        return self._backend.token_to_id(name)
+
     def _special(self, role: str) -> str | None:
         """The text of ``bos_token`` and the like; older files have it as an object."""
         found: Any = self._config.get(role)
