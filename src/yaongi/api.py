@@ -25,9 +25,12 @@ from yaongi.core.errors import (
     TokenizerError,
 )
 from yaongi.core.i18n import translate as _
+from yaongi.core.install import program
 from yaongi.infer.context import Fitted, Overflow, fitted
 from yaongi.infer.engine import Engine, Event, Request
 from yaongi.infer.rules import Generation
+from yaongi.infer.runner import Runner
+from yaongi.interop.llamacpp import LlamaCpp
 from yaongi.model.adapted import BASE
 from yaongi.model.adapter_io import load_adapters
 from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
@@ -48,6 +51,7 @@ def load(
     dtype: Literal["auto", "fp32", "bf16"] = "auto",
     context_len: int | None = None,
     tables_on_host: bool = False,
+    engine: str = "auto",
 ) -> Model:
     """Open a model: an artifact of ``pretrain`` or ``sft``, or a plain model folder.
 
@@ -62,12 +66,17 @@ def load(
             trained on (no limit when the folder does not say).
         tables_on_host: leave the n-gram tables of a model with Engram in host memory; only the
             rows a text needs go to the device.
+        engine: ``llamacpp`` runs GGUF files, ``yaongi`` model folders; ``auto`` goes by ``path``.
+            Of the settings above llama.cpp knows ``context_len``, and chooses its device itself.
     Raises:
         ArtifactError: not a model folder, or a damaged one (the message names the file), or an
             adapter of another model.
-        CapabilityError: the device is not there.
+        CapabilityError: the device is not there, or llama.cpp is not, or it cannot do what was
+            asked.
     """
     path = Path(path)
+    if _engine(engine, path) == "llamacpp":
+        return _open_gguf(path, adapter, context_len)
     trained_len = _check_folder(path)
     where = choose_device(device)
     lm = load_model(
@@ -335,3 +344,61 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
             "dtype '{name}' is not one of auto, {known}.", name=name, known=", ".join(DTYPES)
         )
     return DTYPES[name]
+
+
+ENGINES = ("auto", "yaongi", "llamacpp")
+
+
+def _engine(name: str, path: Path) -> str:
+    """Which engine runs ``path``."""
+    if name not in ENGINES:
+        raise ConfigError(
+            "engine is '{name}'; expected one of {known}.", name=name, known=", ".join(ENGINES)
+        )
+    is_gguf = path.suffix == ".gguf" or path.is_file()
+    if name == "llamacpp" and not is_gguf:
+        raise ConfigError(
+            "llama.cpp runs GGUF files, and {path} is none. Write one first: {command}",
+            path=path,
+            command=f"{program('yaongi')} export {path} --to gguf --out {path.name}.gguf",
+        )
+    if name == "yaongi" and is_gguf:
+        raise ConfigError("{path} is a GGUF; only --engine llamacpp runs it.", path=path)
+    return "llamacpp" if is_gguf else "yaongi"
+
+
+def _open_gguf(path: Path, adapter: str | Path | Sequence[str | Path], length: int | None) -> Model:
+    if adapter:
+        raise CapabilityError(
+            "llama.cpp runs {path} without adapters; merge the adapter into its model (yaongi "
+            "merge) and export that.",
+            path=path,
+        )
+    return GGUFModel(LlamaCpp(path, context_len=length))
+
+
+class GGUFModel(Model):
+    """A GGUF that llama.cpp runs: ``generate``, ``chat`` and ``events`` are as in ``Model``."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.tokenizer = runner.tokenizer
+        self.context_len = runner.context_len
+        self.adapters = ()
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "lm":
+            raise CapabilityError(
+                "llama.cpp keeps the network to itself: a GGUF only generates and chats."
+            )
+        raise AttributeError(name)
+
+    def events(self, prompt: Sequence[int], **settings: Any) -> Iterator[Event]:
+        """What follows a prompt of ids; see ``Model.events``."""
+        if settings.pop("adapter", None) is not None:
+            raise CapabilityError("A GGUF has no adapters.")
+        rules = parse(Generation, settings)
+        return self._runner.stream(Request(prompt, rules, rules.seed))
+
+    def _engine_of(self, adapter: str) -> Any:
+        return self._runner

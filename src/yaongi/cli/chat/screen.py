@@ -18,7 +18,7 @@ from rich.text import Text
 
 from yaongi.cli.chat.conversation import Pieces
 from yaongi.cli.chat.markdown import Block, Growing
-from yaongi.cli.chat.printable import printable
+from yaongi.cli.printable import printable
 from yaongi.core.i18n import translate as _
 from yaongi.infer.parts import Part
 
