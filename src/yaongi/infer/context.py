@@ -16,7 +16,8 @@ from yaongi.infer.rules import room_behind
 from yaongi.text.chat import Message
 
 ANSWER_SHARE = 4
-"""The part of the context, one in so many, that dropping turns leaves for the answer at most."""
+"""The room an answer is to have, where turns can be dropped for it: one in so many tokens of the
+context at most."""
 
 
 class Overflow(StrEnum):
@@ -52,9 +53,10 @@ def fitted(
     Args:
         encode: a conversation's prompt, as ``Model.chat_ids``; raises where it is none.
         context_len: the longest sequence; None for no limit.
-        max_tokens: the longest answer. Where turns are dropped, that many tokens are kept free,
-            or a quarter of the context if that is less; so not every question drops another one,
-            and what the engine keeps of the prompt holds for several.
+        max_tokens: the longest answer. With ``drop_oldest`` it is to have room, or a quarter of
+            the context if that is less; where there is not, turns go until there is twice that.
+            Who remembers what went need not drop some with every question, and what the engine
+            keeps of the prompt holds for several.
         overflow: one of ``Overflow``.
     Raises:
         ConfigError: an unknown ``overflow``.
@@ -73,18 +75,19 @@ def fitted(
     if overflow == Overflow.ERROR:
         room_behind(len(ids), context_len)
         return Fitted(list(messages), ids)
-    most = context_len - max(1, min(max_tokens, context_len // ANSWER_SHARE))
-    if len(ids) <= most:
+    room = max(1, min(max_tokens, context_len // ANSWER_SHARE))
+    if len(ids) <= context_len - room:
         return Fitted(list(messages), ids)
     system, exchanges = _split(messages)
 
     def behind(first: int) -> list[Message]:
         return [*system, *(m for exchange in exchanges[first:] for m in exchange)]
 
+    def fits(first: int) -> bool:
+        return len(encode(behind(first))) <= context_len - 2 * room
+
     # a conversation gets no shorter by a turn more, so the place is found by halving
-    first = bisect_left(
-        range(len(exchanges) - 1), True, key=lambda n: len(encode(behind(n))) <= most
-    )
+    first = bisect_left(range(len(exchanges) - 1), True, key=fits)
     kept = behind(first)
     ids = encode(kept)
     room_behind(len(ids), context_len)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
-from yaongi.core.errors import TokenizerError
+from yaongi.core.errors import TokenizerError, YaongiError
 from yaongi.core.files import write_bytes, write_json
 from yaongi.interop.gguf.header import Header
 from yaongi.interop.gguf.pretokenizer import PRE_TOKENIZERS
@@ -48,7 +48,9 @@ def tokenizer_of(header: Header) -> AnyTokenizer:
         if header.strings(_TOKENS)[: len(CONTROL)] == list(CONTROL):
             return _ours(header, pre)
         return _foreign(header, pre, regexes[pre])
-    except ValueError as error:  # what the library says of merges without tokens
+    except Exception as error:  # bare, as the library raises it of merges without tokens
+        if isinstance(error, YaongiError):
+            raise
         raise TokenizerError(
             "{path}: its tokenizer cannot be read: {reason}", path=header.path, reason=error
         ) from error
