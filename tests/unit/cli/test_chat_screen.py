@@ -139,6 +139,14 @@ def test_korean_columns_align():
     assert len(places) == 1
 
 
+def test_nothing_of_a_table_is_cut_off_on_a_narrow_terminal():
+    screen = Screen(24, 30)
+    table = "| 하나 | 둘 |\n|---|---|\n| abcdefghijklmnop | 123456789 |\n"
+    Terminal(screen.console).show(pieces(table))
+    shown = "".join(screen.text())
+    assert set("abcdefghijklmnop123456789하나둘") <= set(shown) and "…" not in shown
+
+
 def test_thinking_is_folded_when_the_answer_comes():
     screen = Screen(60, 12)
     seen: list[str] = []

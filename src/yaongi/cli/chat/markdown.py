@@ -10,7 +10,10 @@ from __future__ import annotations
 import itertools
 
 from markdown_it import MarkdownIt
-from rich.markdown import Markdown
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Heading, Markdown, TableElement
+from rich.segment import Segment
+from rich.table import Table
 
 
 def _parser() -> MarkdownIt:
@@ -20,8 +23,40 @@ def _parser() -> MarkdownIt:
     return known.disable("reference")
 
 
-class Block(Markdown):
-    """Markdown as a chat means it: line breaks are kept, HTML is text, links show where they go."""
+class Block:
+    """Markdown as a chat means it: line breaks are kept, HTML is text, links show where they go.
+
+    Blank lines around it are left to whoever puts blocks together.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._markdown = _Markdown(text)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self._markdown, options, pad=False)
+        filled = [n for n, line in enumerate(lines) if any(s.text.strip() for s in line)]
+        for line in lines[filled[0] : filled[-1] + 1] if filled else []:
+            yield from line
+            yield Segment.line()
+
+
+class _Heading(Heading):
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self.text.justify = "left"
+        yield self.text
+
+
+class _Table(TableElement):
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for part in super().__rich_console__(console, options):
+            if isinstance(part, Table):
+                for column in part.columns:
+                    column.overflow = "fold"  # on a narrow terminal nothing is cut off
+            yield part
+
+
+class _Markdown(Markdown):
+    elements = Markdown.elements | {"heading_open": _Heading, "table_open": _Table}
 
     def __init__(self, text: str) -> None:
         super().__init__(text, hyperlinks=False, code_theme="ansi_dark")

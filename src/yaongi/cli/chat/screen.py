@@ -89,6 +89,7 @@ class Terminal:
             whole = False
         finally:  # not of the live region, which is gone now
             page.finish()
+            self.console.print()
         return whole
 
     def tell(self, text: str) -> None:
