@@ -7,7 +7,6 @@ or keeps an answer asks here which of the three a piece belongs to.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -87,11 +86,11 @@ def _marks(tokenizer: AnyTokenizer) -> dict[int, tuple[str, Part]]:
 def _call(text: str) -> dict[str, Any] | None:
     """A tool call's JSON; None where it is none, as in an answer that was cut."""
     try:
-        call: object = json.loads(text)
+        call = json.loads(text)
     except ValueError:
         return None
     match call:
-        case {"name": str(), "arguments": str() | Mapping()}:
-            return dict(call)
+        case {"name": str(), "arguments": str() | dict()}:
+            return call
         case _:
             return None

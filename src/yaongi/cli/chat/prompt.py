@@ -87,13 +87,17 @@ class _Kept(FileHistory):
 class Commands(Completer):
     """Completes commands, and the files of those that take one."""
 
-    def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
         """What can follow the cursor."""
         name, space, rest = document.text_before_cursor.partition(" ")
         if not name.startswith("/") or "\n" in rest:
             return
         if space and name in TAKES_PATH:
-            yield from PathCompleter(expanduser=True).get_completions(Document(rest), event)
+            yield from PathCompleter(expanduser=True).get_completions(
+                Document(rest), complete_event
+            )
         elif not space:
             for command, what in COMMANDS.items():
                 if command.startswith(name):
