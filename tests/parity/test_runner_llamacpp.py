@@ -252,6 +252,16 @@ def test_a_gguf_is_a_model_like_others(
     assert loaded.engine.context_len == LENGTH
 
 
+def test_llama_cpps_own_chat_route_says_the_same(loaded: yaongi.Model, file: Path) -> None:
+    chat = [{"role": "system", "content": "너는 고양이다."}, {"role": "user", "content": "안녕?"}]
+    with llamacpp.opened(file) as llama:
+        found = llama.post("/v1/chat/completions", messages=chat, temperature=0, max_tokens=12)
+    said = found["choices"][0]["message"]["content"]
+    own = loaded.chat(chat, max_tokens=12)
+    assert said.strip().rstrip("\ufffd") == own.strip().rstrip("\ufffd")
+    assert said.strip()
+
+
 def test_which_engine_runs_what(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = file.parent / "m"
     assert run(["generate", str(folder), "--engine", "llamacpp", "--prompt", "가"]) == 2
