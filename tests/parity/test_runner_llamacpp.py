@@ -255,7 +255,9 @@ def test_a_gguf_is_a_model_like_others(
 def test_llama_cpps_own_chat_route_says_the_same(loaded: yaongi.Model, file: Path) -> None:
     chat = [{"role": "system", "content": "너는 고양이다."}, {"role": "user", "content": "안녕?"}]
     with llamacpp.opened(file) as llama:
-        found = llama.post("/v1/chat/completions", messages=chat, temperature=0, max_tokens=12)
+        never = [[i, False] for i in loaded.engine._never]  # a trained model says none by itself
+        found = llama.post("/v1/chat/completions", messages=chat, temperature=0, max_tokens=12,
+                           logit_bias=never)  # fmt: skip
     said = found["choices"][0]["message"]["content"]
     own = loaded.chat(chat, max_tokens=12)
     assert said.strip().rstrip("\ufffd") == own.strip().rstrip("\ufffd")
