@@ -157,10 +157,20 @@ def test_who_leaves_frees_the_row(theirs: LlamaCpp) -> None:
 def test_an_error_of_llama_cpp_is_told(theirs: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
     from yaongi.core.errors import EndpointError
 
-    monkeypatch.setattr(theirs, "_body", lambda _job: {"prompt": [1], "top_k": "many"})
-    with pytest.raises(EndpointError, match="top_k"):
-        answer(theirs, PROMPT)
-    assert not theirs.busy
+    body = theirs._body
+    whole = text(answer(theirs, PROMPT, max_tokens=8))
+    good = theirs.submit(Request(PROMPT, Generation(max_tokens=8)))
+    wrong = {"prompt": [1], "top_k": "many"}
+    monkeypatch.setattr(theirs, "_body", lambda j: body(j) if j.handle == good else wrong)
+    bad, said, failed = theirs.submit(Request(PROMPT, Generation())), "", []
+    while theirs.busy:
+        try:
+            said += text(theirs.step())
+        except EndpointError as error:
+            failed.append(error)
+    (error,) = failed
+    assert "top_k" in str(error) and error.fields["handle"] == bad
+    assert said == whole  # the other one goes on
 
 
 def test_ctrl_c_stays_with_python_and_its_port_with_us(file: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from yaongi.core.errors import ArtifactError, EndpointError
+from yaongi.core.i18n import translate as _
 from yaongi.core.install import import_extra
 from yaongi.infer.answer import StopText
 from yaongi.infer.request import Event, Request
@@ -85,7 +86,7 @@ class LlamaCpp:
         self._enders = stop_ids(self.tokenizer)
         self._server = _open(path, header.architecture, max_rows, self.context_len, threads)
         self._threads = ThreadPoolExecutor(max_rows, thread_name_prefix="llamacpp")
-        self._events: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | EndpointError] = queue.SimpleQueue()
         self._jobs: dict[int, _Job] = {}
         self._held: list[Event] = []  # for who asks next
         self._handles = 0
@@ -117,7 +118,8 @@ class LlamaCpp:
         """What came next, of any request; waits for it.
 
         Raises:
-            EndpointError: llama.cpp answered a request with an error.
+            EndpointError: llama.cpp answered a request with an error; ``fields["handle"]`` says
+                which. The others go on.
         """
         held, self._held = self._held, []
         if held or not self._jobs:
@@ -125,14 +127,14 @@ class LlamaCpp:
         found = [self._events.get()]
         while not self._events.empty():
             found.append(self._events.get())
-        events: list[Event] = []
+        found = [e for e in found if _handle(e) in self._jobs]
         for event in found:
-            if isinstance(event, Exception):
-                raise event
-            if event.handle in self._jobs:
-                events.append(event)
-                if event.finish is not None:
-                    self._jobs.pop(event.handle)
+            if isinstance(event, EndpointError) or event.finish is not None:
+                self._jobs.pop(_handle(event))
+        events = [e for e in found if isinstance(e, Event)]
+        if failed := [e for e in found if isinstance(e, EndpointError)]:
+            self._held = events
+            raise failed[0]
         return events
 
     def cancel(self, handle: int) -> None:
@@ -186,15 +188,19 @@ class LlamaCpp:
             nonlocal ended
             if not job.gone.is_set():
                 event = self._read(job, chunk)
-                ended = isinstance(event, Exception) or event.finish is not None
+                ended = isinstance(event, EndpointError) or event.finish is not None
                 self._events.put(event)
             ended = ended or job.gone.is_set()
             return ended
 
+        reason: object = _("its answer has no end")  # xllamacpp drops what a callback raises
+        try:
+            if not ended:
+                self._server.handle_completions(self._body(job), take)
+        except Exception as error:  # nobody looks at what a thread raises
+            reason = error
         if not ended:
-            self._server.handle_completions(self._body(job), take)
-        if not ended:  # xllamacpp drops what a callback raises
-            self._events.put(self._failed("its answer has no end"))
+            self._events.put(self._failed(job, reason))
 
     def _body(self, job: _Job) -> dict[str, Any]:
         """The request as llama.cpp takes it, its samplers in our order."""
@@ -216,10 +222,10 @@ class LlamaCpp:
             "stream": True,
         }
 
-    def _read(self, job: _Job, chunk: dict[str, Any]) -> Event | Exception:
+    def _read(self, job: _Job, chunk: dict[str, Any]) -> Event | EndpointError:
         """A piece of llama.cpp's answer as an event."""
         if "error" in chunk:
-            return self._failed(chunk["error"].get("message"))
+            return self._failed(job, chunk["error"].get("message"))
         (choice,) = chunk["choices"]
         token, logprob, finish = NO_TOKEN, 0.0, None
         if choice["finish_reason"] is not None:
@@ -238,9 +244,17 @@ class LlamaCpp:
             text += job.stops.flush()
         return Event(job.handle, token, logprob, text, finish)
 
-    def _failed(self, reason: object) -> EndpointError:
-        return EndpointError("llama.cpp stopped answering with {path}: {reason}.",
-                             path=self.path, reason=reason)  # fmt: skip
+    def _failed(self, job: _Job, reason: object) -> EndpointError:
+        return EndpointError(
+            "llama.cpp stopped answering with {path}: {reason}.",
+            path=self.path,
+            reason=reason,
+            handle=job.handle,
+        )
+
+
+def _handle(event: Event | EndpointError) -> Any:
+    return event.handle if isinstance(event, Event) else event.fields["handle"]
 
 
 def _open(
@@ -258,9 +272,12 @@ def _open(
     params.warmup, params.verbosity = False, -1
     # xllamacpp also listens on a port of the loopback address; nobody knows this key
     params.api_keys, params.ui = [secrets.token_urlsafe(32)], False
+    params.endpoint_metrics = True
     try:
         with _signals_kept():
-            return x.Server(params)
+            server = x.Server(params)
+            server.handle_metrics()  # answered once its loop runs; closed before, it would hang
+            return server
     except RuntimeError as error:
         raise ArtifactError(
             "llama.cpp cannot load {path}, a model of the architecture '{architecture}': it does "

@@ -87,6 +87,7 @@ def pieces(text: str, thinking: str = "", seed: int = 0):
 @pytest.fixture(autouse=True)
 def _every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yaongi.cli.chat.screen.FRAME_S", 0)
+    monkeypatch.setattr("yaongi.cli.chat.screen.SHARE", 1e9)
 
 
 def finished(text: str, columns: int) -> list[str]:

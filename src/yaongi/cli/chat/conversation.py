@@ -63,7 +63,6 @@ class Conversation:
         self.model = model
         self.sampling = sampling
         self.overflow = overflow
-        self.stats = Stats()
         self._takes = 0
         self.start(system)
 
@@ -73,6 +72,7 @@ class Conversation:
         self.turns = turns or []
         self.forgotten = 0
         self.noticed = False
+        self.stats = Stats()
 
     def messages(self, since: int = 0) -> list[dict[str, Any]]:
         """The conversation with its system prompt, without the first ``since`` turns."""

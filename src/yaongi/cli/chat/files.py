@@ -9,6 +9,7 @@ from typing import Any
 
 from yaongi.core.errors import DataError, YaongiError
 from yaongi.core.files import write_bytes
+from yaongi.core.i18n import translate as _
 from yaongi.data.turns import BrokenRow, Turn, check, turns
 
 MAX_BYTES = 64 << 20  # of a file that is read whole; a long conversation has thousandths of it
@@ -71,9 +72,9 @@ def _messages(row: str, path: Path, place: int) -> list[Turn]:
         messages = turns(found.get("messages") if isinstance(found, dict) else None, "messages")
         check(messages, generation_prompt=messages[-1]["role"] != "assistant")
     except RecursionError as error:
-        raise _broken(path, place, "it is nested too deeply") from error
+        raise _broken(path, place, _("it is nested too deeply")) from error
     except ValueError as error:
-        raise _broken(path, place, f"it is no JSON ({error})") from error
+        raise _broken(path, place, _("it is no JSON ({reason})", reason=error)) from error
     except BrokenRow as error:
         raise _broken(path, place, error.reason) from error
     return messages

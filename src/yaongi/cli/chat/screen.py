@@ -23,6 +23,7 @@ from yaongi.core.i18n import translate as _
 from yaongi.infer.parts import Part
 
 FRAME_S = 1 / 12
+SHARE = 0.1  # of the time, for drawing
 THINKING_LINES = 3  # of thinking, while it goes on
 
 
@@ -111,7 +112,7 @@ class _Page:
         )
         self._text, self._thought, self._call = Growing(), "", ""
         self._blocks = 0
-        self._drawn = 0.0
+        self._next = 0.0
 
     def add(self, part: Part, text: str) -> None:
         """A piece of the answer."""
@@ -127,9 +128,10 @@ class _Page:
             for block in done:
                 self._print(block)
         now = time.monotonic()
-        if now - self._drawn >= FRAME_S:
-            self._drawn = now
+        if now >= self._next:
             self.live.update(self._changing(), refresh=True)
+            took = time.monotonic() - now  # long code takes longer; most of the time is the model's
+            self._next = now + max(FRAME_S, took / SHARE)
 
     def finish(self) -> None:
         """Print what is still open."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from yaongi.core.errors import ArtifactError
+from yaongi.core.i18n import translate as _
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
             12: "d"}  # fmt: skip
@@ -59,13 +60,13 @@ class Header:
     def _all(self, key: str, kind: type) -> list[Any]:
         found = self._of(key, list)
         if not all(isinstance(item, kind) for item in found):
-            raise _damaged(self.path, f"{key} has values of another type")
+            raise _damaged(self.path, _("{key} has values of another type", key=key))
         return found
 
     def _of(self, key: str, kind: type) -> Any:
         found = self.keys.get(key)
         if not isinstance(found, kind):
-            raise _damaged(self.path, f"it has no {key}, or one of another type")
+            raise _damaged(self.path, _("it has no {key}, or one of another type", key=key))
         return found
 
 
@@ -80,7 +81,7 @@ def read_header(path: Path) -> Header:
             return _Reader(path, m).header()
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         reason = error.strerror if isinstance(error, OSError) else None
-        raise _damaged(path, reason or "it is empty") from error
+        raise _damaged(path, reason or _("it is empty")) from error
 
 
 def _damaged(path: Path, reason: str) -> ArtifactError:
@@ -93,21 +94,23 @@ class _Reader:
 
     def header(self) -> Header:
         if self.take(4) != b"GGUF":
-            raise _damaged(self.path, "it does not begin with GGUF")
+            raise _damaged(self.path, _("it does not begin with GGUF"))
         version = self.number("I")
         if version not in (2, 3):
-            raise _damaged(self.path, f"its version is {version}; expected 2 or 3")
+            raise _damaged(
+                self.path, _("its version is {version}; expected 2 or 3", version=version)
+            )
         n_tensors, n_keys = self.number("Q"), self.number("Q")
         self.check(n_keys, _MIN_KEY)
         keys = dict(self.key() for _ in range(n_keys))
         self.check(n_tensors, _MIN_TENSOR)
         tensors = [self.tensor() for _ in range(n_tensors)]
         if not tensors:
-            raise _damaged(self.path, "it has no tensors")
+            raise _damaged(self.path, _("it has no tensors"))
         start = max(offset for _name, _sizes, offset in tensors)
         if self.at + start >= len(self.data):
-            raise _damaged(self.path, "it has been cut short")
-        return Header(self.path, keys, {name: sizes for name, sizes, _offset in tensors})
+            raise _damaged(self.path, _("it has been cut short"))
+        return Header(self.path, keys, {name: sizes for name, sizes, _at in tensors})
 
     def key(self) -> tuple[str, Any]:
         name = self.string()
@@ -135,7 +138,7 @@ class _Reader:
         if kind == _STRING:
             return self.string
         if kind not in _SCALARS:
-            raise _damaged(self.path, f"a value has the unknown type {kind}")
+            raise _damaged(self.path, _("a value has the unknown type {kind}", kind=kind))
         return lambda: self.number(_SCALARS[kind])
 
     def string(self) -> str:
@@ -152,4 +155,4 @@ class _Reader:
     def check(self, count: int, size: int) -> None:
         """Raise unless ``count`` things of at least ``size`` bytes are left."""
         if count * size > len(self.data) - self.at:
-            raise _damaged(self.path, "it has been cut short, or a length in it is wrong")
+            raise _damaged(self.path, _("it has been cut short, or a length in it is wrong"))
