@@ -14,6 +14,7 @@ from tokenizers import Tokenizer as Backend
 
 from yaongi.core.errors import TokenizerError, YaongiError
 from yaongi.core.files import write_bytes, write_json
+from yaongi.core.i18n import translate as _
 from yaongi.interop.gguf.header import Header
 from yaongi.interop.gguf.pretokenizer import PRE_TOKENIZERS
 from yaongi.interop.gguf.vocabulary import TYPED_CONTROL, UNUSED, USER_DEFINED
@@ -101,7 +102,7 @@ def _bpe(header: Header, pre: str) -> models.BPE:
     tokens = header.strings(_TOKENS)[:used]
     ids = {token: i for i, token in enumerate(tokens)}
     if len(ids) < len(tokens):
-        raise ValueError("two tokens are spelled the same")
+        raise ValueError(_("two tokens are spelled the same"))
     pairs = [merge.partition(" ") for merge in header.strings("tokenizer.ggml.merges")]
     merges = [(left, right) for left, _space, right in pairs]
     return models.BPE(ids, merges, ignore_merges=pre in IGNORE_MERGES)
