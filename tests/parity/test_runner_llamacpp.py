@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import llamacpp
@@ -120,6 +121,16 @@ def test_the_context_ends_an_answer_and_refuses_a_prompt(theirs: LlamaCpp) -> No
         theirs.stream(Request([1] * LENGTH, Generation()))
     with pytest.raises(DataError, match="empty"):
         theirs.submit(Request([], Generation()))
+
+
+def test_what_it_cannot_do_is_refused_and_not_left_out(theirs: LlamaCpp) -> None:
+    @dataclass(frozen=True)
+    class Wider(Request):
+        mask: object = None
+
+    with pytest.raises(CapabilityError, match="'mask'"):
+        theirs.submit(Wider(PROMPT, Generation(), mask=print))
+    assert answer(theirs, PROMPT, max_tokens=2) and not theirs.busy
 
 
 def test_many_requests_take_turns_and_each_gets_its_own(theirs: LlamaCpp) -> None:

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from yaongi.core.errors import ArtifactError, EndpointError
+from yaongi.core.errors import ArtifactError, CapabilityError, EndpointError
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import import_extra
 from yaongi.infer.answer import StopText
@@ -28,6 +28,7 @@ from yaongi.infer.runner import NO_TOKEN
 from yaongi.interop.gguf.header import read_header
 from yaongi.interop.gguf.tokenizer import tokenizer_of
 
+KNOWN = ("ids", "rules", "seed")  # of a request; nothing else is left out silently
 SEEDS = 2**32 - 1  # llama.cpp's seeds; the last one means "any"
 
 
@@ -111,6 +112,8 @@ class LlamaCpp:
 
         Raises:
             DataError: the prompt is empty or fills the context.
+            CapabilityError: it asks for what llama.cpp cannot do for us, such as a processor of
+                logits.
         """
         return self._start(self._job(request))
 
@@ -167,6 +170,11 @@ class LlamaCpp:
             self.cancel(job.handle)
 
     def _job(self, request: Request) -> _Job:
+        for each in fields(request):
+            if each.name not in KNOWN and getattr(request, each.name) != each.default:
+                raise CapabilityError(
+                    "llama.cpp cannot do what '{name}' of a request asks for.", name=each.name
+                )
         room = room_behind(len(request.ids), self.context_len)
         limit, cut = request.rules.max_tokens, Finish.LENGTH
         if room is not None and room < limit:
