@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from chat_stand_in import Says, text
+from chat_says import Says, text
 
 import yaongi
 from yaongi.cli.main import main

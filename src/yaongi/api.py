@@ -374,17 +374,23 @@ def _open_gguf(path: Path, adapter: str | Path | Sequence[str | Path], length: i
             "merge) and export that.",
             path=path,
         )
-    return GGUFModel(LlamaCpp(path, context_len=length))
+    return GGUFModel(LlamaCpp(path, context_len=length), path)
 
 
 class GGUFModel(Model):
     """A GGUF that llama.cpp runs: ``generate``, ``chat`` and ``events`` are as in ``Model``."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, path: Path) -> None:
+        self.path = path
         self.tokenizer = runner.tokenizer
         self.context_len = runner.context_len
         self.adapters = ()
         self._runner = runner
+
+    def __repr__(self) -> str:
+        return _("{path}, run by llama.cpp; context {length}").format(
+            path=self.path, length=self.context_len
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name == "lm":

@@ -271,6 +271,7 @@ def test_a_gguf_is_a_model_like_others(
     with pytest.raises(ConfigError):
         loaded.generate("가", temprature=1)
     assert loaded.engine.context_len == LENGTH
+    assert "model.gguf" in repr(loaded) and str(LENGTH) in repr(loaded)
 
 
 def test_llama_cpps_own_chat_route_says_the_same(loaded: yaongi.Model, file: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import tiny
-from chat_stand_in import Says, lines, text
+from chat_says import Says, lines, text
 
 from yaongi.cli.chat import files
 from yaongi.cli.chat.commands import COMMANDS, run
