@@ -6,8 +6,10 @@ stations.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -24,9 +26,13 @@ from yaongi.core.errors import (
     TokenizerError,
 )
 from yaongi.core.i18n import translate as _
+from yaongi.core.install import program
+from yaongi.infer.context import Fitted, Overflow, fitted
 from yaongi.infer.embed import mean_vector
 from yaongi.infer.engine import Engine, Event, Request
 from yaongi.infer.rules import Generation, room_behind
+from yaongi.infer.runner import Runner
+from yaongi.interop.llamacpp import LlamaCpp
 from yaongi.model.adapted import BASE
 from yaongi.model.adapter_io import load_adapters
 from yaongi.model.count import count
@@ -51,6 +57,7 @@ def load(
     dtype: Literal["auto", "fp32", "bf16"] = "auto",
     context_len: int | None = None,
     tables_on_host: bool = False,
+    engine: str = "auto",
 ) -> Model:
     """Open a model: an artifact of ``pretrain`` or ``sft``, or a plain model folder.
 
@@ -65,12 +72,17 @@ def load(
             trained on (no limit when the folder does not say).
         tables_on_host: leave the n-gram tables of a model with Engram in host memory; only the
             rows a text needs go to the device.
+        engine: ``llamacpp`` runs GGUF files, ``yaongi`` model folders; ``auto`` goes by ``path``.
+            Of the settings above llama.cpp knows ``context_len``, and chooses its device itself.
     Raises:
         ArtifactError: not a model folder, or a damaged one (the message names the file), or an
             adapter of another model.
-        CapabilityError: the device is not there.
+        CapabilityError: the device is not there, or llama.cpp is not, or it cannot do what was
+            asked.
     """
     path = Path(path)
+    if _engine(engine, path) == "llamacpp":
+        return _open_gguf(path, adapter, context_len)
     trained_len = _check_folder(path)
     where = choose_device(device)
     lm = load_model(
@@ -205,20 +217,35 @@ class Model:
             ConfigError: an unknown setting or a value out of range.
             DataError: the text fills the context.
         """
-        return _joined(self._events(self._tokenizer().text_ids(text), settings), stream)
+        return _joined(self.events(self._tokenizer().text_ids(text), **settings), stream)
 
     @overload
     def chat(self, messages: None = None, **settings: Any) -> ChatBox: ...
     @overload
     def chat(
-        self, messages: Sequence[Message], *, stream: Literal[False] = False, **settings: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[False] = False,
+        overflow: str = ...,
+        **settings: Any,
     ) -> str: ...
     @overload
     def chat(
-        self, messages: Sequence[Message], *, stream: Literal[True], **settings: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[True],
+        overflow: str = ...,
+        **settings: Any,
     ) -> TextStream: ...
     def chat(
-        self, messages: Sequence[Message] | None = None, *, stream: bool = False, **settings: Any
+        self,
+        messages: Sequence[Message] | None = None,
+        *,
+        stream: bool = False,
+        overflow: str = Overflow.ERROR,
+        **settings: Any,
     ) -> str | TextStream | ChatBox:
         """The assistant's answer to a conversation ending with the user's turn.
 
@@ -227,14 +254,48 @@ class Model:
                 assistant and tool. Without any, a notebook gets a box to chat in, of which
                 ``system`` is a setting too.
             stream, settings: as in ``generate``.
+            overflow: of a conversation that fills the context: ``error`` refuses it,
+                ``drop_oldest`` leaves its oldest turns out and warns.
         Raises:
             CapabilityError: no messages, and this is no notebook.
+            ConfigError: an unknown setting or a value out of range.
             DataError: messages that are no conversation, or that fill the context.
         """
         if messages is None:
             system = settings.pop("system", None)
-            return ChatBox(lambda said: self.chat(said, stream=True, **settings), system)
-        return _joined(self._events(self.chat_ids(messages), settings), stream)
+            return ChatBox(
+                lambda said: self.chat(said, stream=True, overflow=overflow, **settings), system
+            )
+        fit = self.fit(messages, max_tokens=settings.get("max_tokens"), overflow=overflow)
+        if fit.dropped:
+            told = _("The conversation no longer fits; its oldest {n} messages were left out.")
+            warnings.warn(told.format(n=fit.dropped), stacklevel=2)
+        return _joined(self.events(fit.ids, **settings), stream)
+
+    def fit(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        overflow: str = Overflow.ERROR,
+    ) -> Fitted:
+        """A conversation as ``chat`` puts it before the network.
+
+        Args:
+            max_tokens: the longest answer; None takes that of ``Generation``.
+            overflow: as in ``chat``.
+        Raises:
+            ConfigError: an unknown ``overflow`` or a ``max_tokens`` out of range.
+            DataError: as ``chat``.
+        """
+        rules = parse(Generation, {} if max_tokens is None else {"max_tokens": max_tokens})
+        return fitted(
+            messages,
+            self.chat_ids,
+            self.context_len,
+            max_tokens=rules.max_tokens,
+            overflow=overflow,
+        )
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """The prompt ``chat`` gives the network: its length is what counts for the context."""
@@ -242,7 +303,15 @@ class Model:
         validate(messages, generation_prompt=True)
         return tokenizer.chat_ids(messages)
 
-    def _events(self, prompt: list[int], settings: dict[str, Any]) -> Iterator[Event]:
+    def events(self, prompt: Sequence[int], **settings: Any) -> Iterator[Event]:
+        """What follows a prompt of ids, token by token; who leaves early ends the work.
+
+        Args:
+            settings: as in ``generate``.
+        Raises:
+            ConfigError: an unknown setting or a value out of range.
+            DataError: the prompt is empty or fills the context.
+        """
         adapter = self._chosen(settings.pop("adapter", None))
         rules = parse(Generation, settings)
         with using_adapters(self.lm, adapter):  # an unknown name is told now, not at the first step
@@ -338,3 +407,70 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
             "dtype '{name}' is not one of auto, {known}.", name=name, known=", ".join(DTYPES)
         )
     return DTYPES[name]
+
+
+ENGINES = ("auto", "yaongi", "llamacpp")
+
+
+def _engine(name: str, path: Path) -> str:
+    """Which engine runs ``path``."""
+    if name not in ENGINES:
+        raise ConfigError(
+            "engine is '{name}'; expected one of {known}.", name=name, known=", ".join(ENGINES)
+        )
+    is_gguf = path.suffix == ".gguf" or path.is_file()
+    if name == "llamacpp" and not is_gguf:
+        raise ConfigError(
+            "llama.cpp runs GGUF files, and {path} is none. Write one first: {command}",
+            path=path,
+            command=f"{program('yaongi')} export {path} --to gguf --out {path.name}.gguf",
+        )
+    if name == "yaongi" and is_gguf:
+        raise ConfigError("{path} is a GGUF; only --engine llamacpp runs it.", path=path)
+    return "llamacpp" if is_gguf else "yaongi"
+
+
+def _open_gguf(path: Path, adapter: str | Path | Sequence[str | Path], length: int | None) -> Model:
+    if adapter:
+        raise CapabilityError(
+            "llama.cpp runs {path} without adapters; merge the adapter into its model (yaongi "
+            "merge) and export that.",
+            path=path,
+        )
+    return GGUFModel(LlamaCpp(path, context_len=length), path)
+
+
+class GGUFModel(Model):
+    """A GGUF that llama.cpp runs: ``generate``, ``chat`` and ``events`` are as in ``Model``."""
+
+    def __init__(self, runner: Runner, path: Path) -> None:
+        self.path = path
+        self.tokenizer = runner.tokenizer
+        self.context_len = runner.context_len
+        self.adapters = ()
+        self._runner = runner
+
+    def __repr__(self) -> str:
+        return _("{path}, run by llama.cpp; context {length}").format(
+            path=self.path, length=self.context_len
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "lm":
+            raise CapabilityError(
+                "llama.cpp keeps the network to itself: a GGUF only generates and chats."
+            )
+        raise AttributeError(name)
+
+    def events(self, prompt: Sequence[int], **settings: Any) -> Iterator[Event]:
+        """What follows a prompt of ids; see ``Model.events``."""
+        if settings.pop("adapter", None) is not None:
+            raise CapabilityError("A GGUF has no adapters.")
+        rules = parse(Generation, settings)
+        return self._runner.stream(Request(prompt, rules, rules.seed))
+
+    def _engine_of(self, adapter: str) -> Any:
+        return self._runner

@@ -15,7 +15,9 @@ from text_sample import CHATS, HARD_TEXTS
 
 from yaongi.core.errors import TokenizerError
 from yaongi.interop.gguf import export_gguf
+from yaongi.interop.gguf.header import read_header
 from yaongi.interop.gguf.pretokenizer import PRE_TOKENIZERS
+from yaongi.interop.gguf.tokenizer import tokenizer_of
 from yaongi.model.io import save_model
 from yaongi.model.lm import LM, LMConfig
 from yaongi.text.foreign import ForeignTokenizer
@@ -75,6 +77,23 @@ def test_beginnings_and_conversations(pair: Any) -> None:
         prompt = theirs.post("/apply-template", messages=chat)["prompt"]
         found = theirs.tokenize(prompt, start=True, control=True)
         assert found == ours.chat_ids(chat)
+
+
+@pytest.mark.parametrize("key", sorted(REGEXES), ids=lambda key: key[0])
+def test_the_tokenizer_comes_back_out_of_the_file(key: tuple[str, str], tmp_path: Path) -> None:
+    model_folder(tmp_path / "m", key[0], REGEXES[key])
+    export_gguf(tmp_path / "m", tmp_path / "m.gguf", context_len=512)
+    ours, back = ForeignTokenizer(tmp_path / "m"), tokenizer_of(read_header(tmp_path / "m.gguf"))
+    for text in [*HARD_TEXTS, "안녕하세요. 고양이가 야옹 <tool> 하고", "a<|end|>b"]:
+        assert back.encode(nfc(text)) == ours.encode(nfc(text))
+        assert back.text_ids(nfc(text)) == ours.text_ids(nfc(text))
+    for chat in CHATS:
+        assert back.chat_ids(chat) == ours.chat_ids(chat)
+    assert back.control_ids == ours.control_ids
+    assert back.stop_ids >= ours.stop_ids and (back.eot_id, back.vocab_size) == (
+        ours.eot_id,
+        ours.vocab_size,
+    )
 
 
 def test_the_end_of_a_turn_ends_a_generation(pair: Any) -> None:

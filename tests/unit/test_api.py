@@ -120,6 +120,35 @@ def test_unknown_settings_name_the_nearest(model):
         model.generate("a", temprature=1.0)
 
 
+def test_a_conversation_too_long_is_refused_or_loses_its_oldest_turns(folder):
+    model = yaongi.load(folder, device="cpu", context_len=120)
+    turns = [{"role": role, "content": "안녕하세요."} for role in ("user", "assistant")] * 9
+    long = [*turns, {"role": "user", "content": "지금은?"}]
+    with pytest.raises(DataError, match="120"):
+        model.chat(long, max_tokens=8)
+    with pytest.warns(UserWarning, match="oldest") as told:
+        said = model.chat(long, max_tokens=8, overflow="drop_oldest")
+    assert len(told) == 1 and told[0].filename == __file__
+    fit = model.fit(long, max_tokens=8, overflow="drop_oldest")
+    assert said == model.chat(fit.messages, max_tokens=8)
+    assert 0 < fit.dropped < len(long)
+    with pytest.raises(ConfigError, match="overflow"):
+        model.chat(long, overflow="forget")
+    with pytest.raises(ConfigError, match="max_tokens"):
+        model.chat(long, max_tokens="many", overflow="drop_oldest")
+
+
+def test_events_are_the_tokens_of_an_answer(model):
+    prompt = model.chat_ids([{"role": "user", "content": "안녕?"}])
+    events = list(model.events(prompt, max_tokens=9, temperature=1.0))
+    assert "".join(e.text for e in events) == model.chat(
+        [{"role": "user", "content": "안녕?"}], max_tokens=9, temperature=1.0
+    )
+    assert events[-1].finish is not None and len(events) <= 9
+    with pytest.raises(ConfigError):
+        model.events(prompt, temprature=1)
+
+
 def test_an_artifact_brings_its_context_length(tmp_path):
     out = artifact(tmp_path / "sft", seq_len=16)
     assert yaongi.load(out).context_len == 16

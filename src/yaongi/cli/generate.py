@@ -9,7 +9,14 @@ import click
 
 import yaongi
 from yaongi.cli.console import emit
-from yaongi.cli.options import adapter_option, json_option, sampling_options
+from yaongi.cli.options import (
+    adapter_option,
+    context_option,
+    engine_option,
+    json_option,
+    sampling_options,
+)
+from yaongi.cli.printable import printable
 from yaongi.core.i18n import translate as _
 
 
@@ -20,15 +27,25 @@ from yaongi.core.i18n import translate as _
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, help=_("The text to continue."))
 @adapter_option
+@engine_option
+@context_option
 @sampling_options
 @json_option
-def command(model: Path, prompt: str, adapter: Path | None, as_json: bool, **sampling: Any) -> None:
+def command(
+    model: Path,
+    prompt: str,
+    adapter: Path | None,
+    engine: str,
+    context_len: int | None,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
     """Print the continuation, streaming unless JSON was asked for."""
-    loaded = yaongi.load(model, adapter=adapter or ())
+    loaded = yaongi.load(model, adapter=adapter or (), engine=engine, context_len=context_len)
     if as_json:
         text = loaded.generate(prompt, **sampling)
         emit({"prompt": prompt, "text": text}, text, as_json=True)
         return
     for piece in loaded.generate(prompt, stream=True, **sampling):
-        click.echo(piece, nl=False)
+        click.echo(printable(piece), nl=False)
     click.echo()

@@ -41,7 +41,7 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "grpo": ("yaongi.cli.grpo:command", _("let a model learn from rewards")),
     "eval": ("yaongi.cli.eval:command", _("score a model")),
     "generate": ("yaongi.cli.generate:command", _("continue a text")),
-    "chat": ("yaongi.cli.chat:command", _("talk to a model")),
+    "chat": ("yaongi.cli.chat.command:command", _("talk to a model")),
     "serve": ("yaongi.cli.serve:command", _("answer over HTTP as OpenAI does, with a chat page")),
     "import": ("yaongi.cli.import_:command", _("take in a model of transformers")),
     "export": ("yaongi.cli.export:command", _("write a model for other programs")),

@@ -38,6 +38,19 @@ adapter_option = click.option(
     help=_("An adapter of this model, made by yaongi lora."),
 )
 
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "yaongi", "llamacpp"]),
+    default="auto",
+    show_default=True,
+    help=_("What runs the model; auto takes llama.cpp for a .gguf file."),
+)
+context_option = click.option(
+    "--context-len",
+    type=click.IntRange(2),
+    help=_("The longest sequence, prompt included; the model's own if not given."),
+)
+
 
 def sampling_options(function: Command) -> Command:
     """How the next token is chosen."""

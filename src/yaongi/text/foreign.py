@@ -97,14 +97,17 @@ def copy_files(source: Path, out: Path, names: Sequence[str]) -> list[str]:
 class ForeignTokenizer:
     """Strings to ids and back by the rules of the folder an imported model came with.
 
+    Args:
+        where: what error messages call it, if not ``folder``.
+
     Attributes:
         stop_ids: what ends a text or a turn.
         control_ids: tokens that are marks and no text.
         generation: the settings of ``generation_config.json``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._where = folder
+    def __init__(self, folder: Path, where: Path | None = None) -> None:
+        self._where = where or folder
         data = (folder / _TOKENIZER).read_bytes()
         self._typed = read_backend(data, folder / _TOKENIZER)
         self._backend = Backend.from_buffer(data)  # reads what the chat template wrote
@@ -186,6 +189,10 @@ class ForeignTokenizer:
         name = self._special(role)
         found = self._backend.token_to_id(name) if name else None
         return [] if found is None else [found]
+
+    def token_id(self, name: str) -> int | None:
+        """The id of a token by its text; None where the vocabulary has none."""
+        return self._backend.token_to_id(name)
 
     def _special(self, role: str) -> str | None:
         """The text of ``bos_token`` and the like; older files have it as an object."""

@@ -1,13 +1,11 @@
-"""The command itself: help without torch, suggestions, exit codes, the terminal chat."""
+"""The command itself: help without torch, suggestions, exit codes."""
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from yaongi.cli.chat import Chat, talk
 from yaongi.cli.console import TimeLeft
 from yaongi.cli.main import VERBS, run
 from yaongi.cli.quickstart import advice
@@ -94,57 +92,6 @@ def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module.cli, "main", interrupted)
     assert run(["doctor"]) == 130
-
-
-class Parrot:
-    """Stands in for a model: says how many messages it saw."""
-
-    def chat(self, messages: list[dict[str, str]], *, stream: bool, **_: Any) -> Iterator[str]:
-        yield "들은 말 "
-        yield f"{len(messages)}개"
-
-
-def lines(*given: str) -> Any:
-    rest = iter(given)
-
-    def ask() -> str:
-        try:
-            return next(rest)
-        except StopIteration:
-            raise EOFError from None
-
-    return ask
-
-
-def test_a_conversation_keeps_its_turns(capsys: pytest.CaptureFixture[str]) -> None:
-    chat = Chat(Parrot(), {}, None)
-    talk(chat, lines("안녕?", "", "/system 짧게 답해.", "또 왔어", "/history"))
-    out = capsys.readouterr().out
-    assert "들은 말 1개" in out
-    assert "들은 말 4개" in out  # system, user, assistant, user
-    assert [m["role"] for m in chat.messages()] == [
-        "system", "user", "assistant", "user", "assistant",
-    ]  # fmt: skip
-    assert "system: 짧게 답해." in out
-
-
-def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    chat = Chat(Parrot(), {}, None)
-    talk(chat, lines("안녕", "/reset", "/nope", "/help", "/quit", "not read"))
-    out = capsys.readouterr().out
-    assert chat.turns == []
-    assert "/nope is not a command" in out
-    assert all(name in out for name in chat.commands)
-
-
-def test_an_empty_reply_is_not_kept() -> None:
-    class Silent:
-        def chat(self, *_: Any, **__: Any) -> Iterator[str]:
-            yield from ()
-
-    chat = Chat(Silent(), {}, None)
-    assert list(chat.answer("안녕")) == []
-    assert chat.turns == []
 
 
 def test_time_left_counts_from_where_it_resumed(monkeypatch: pytest.MonkeyPatch) -> None:

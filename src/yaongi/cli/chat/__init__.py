@@ -1,0 +1,1 @@
+"""``yaongi chat``: what it asks, shows and keeps, a file each; ``command`` joins them."""
