@@ -33,6 +33,6 @@ def is_loopback(host: str) -> bool:
 def address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """A host as an IP address, where it is one."""
     try:
-        return ipaddress.ipaddress(host)
+        return ipaddress.ip_address(host)
     except ValueError:
         return None
