@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import serving
@@ -116,7 +117,8 @@ def through(receive, **limits):
     door = Door(None, host="localhost", limits=Limits(**limits))  # pyright: ignore
     scope = {"type": "http", "method": "POST", "path": "/v1/completions",
              "headers": [(b"host", b"localhost")]}  # fmt: skip
-    asyncio.run(door(scope, receive, send))
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a loop, of a browser's driver
+        pool.submit(asyncio.run, door(scope, receive, send)).result()  # pyright: ignore
     return sent[0]["status"]
 
 
