@@ -178,8 +178,9 @@ class Road:
     @functools.cached_property
     def sft(self) -> Artifact:
         """The model that chats, after every stage of fine-tuning."""
+        stages = self.recipe.tuning.stages()
         model = self.base
-        for end, tuning in self.recipe.tuning.stages():
+        for end, tuning in stages:
             shards = self.conversations(tuning.data, f"chat{end}")
             with stage(_("fine-tuning")) as report:
                 model = sft(

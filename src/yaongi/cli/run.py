@@ -20,6 +20,7 @@ from yaongi.cli.road import Road
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
 from yaongi.evals.report import for_terminal
+from yaongi.interop.targets import check
 
 
 @click.command(
@@ -40,6 +41,8 @@ def command(
     if dry_run:
         emit_dry_run(checked, as_json)
         return
+    for export in checked.export:  # what is missing at the very end shows before any work
+        check(export.to, export.options)
     road = Road(checked, out)
     made = [road.reward] if checked.reward is not None else []
     report = road.report

@@ -222,6 +222,8 @@ def distill(
     as_json: bool,
 ) -> None:
     """Make the student."""
+    stated = read_recipe(recipe, overrides)
+    stated.stated("distill", stated.distill)  # before --teacher makes a section of itself alone
     given = {"teacher": teacher, "student": model}
     named = [f"distill.{k}={json.dumps(str(v))}" for k, v in given.items() if v is not None]
     if model is not None:

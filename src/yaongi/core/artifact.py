@@ -214,7 +214,11 @@ def _why(path: Path) -> str:
 
 
 class Draft:
-    """An artifact being made. Write files below ``path``, then call ``finish`` once."""
+    """An artifact being made. Write files below ``path``, then call ``finish`` once.
+
+    Attributes:
+        stop_when_done: the user wants to stop, but too late to leave this stage unfinished.
+    """
 
     def __init__(
         self,
@@ -231,6 +235,7 @@ class Draft:
         self.parents = list(parents)
         self.seed = seed
         self.artifact: Artifact | None = None
+        self.stop_when_done = False
 
     def finish(
         self,
@@ -355,14 +360,16 @@ def existing(
     if found.manifest.seed != seed:
         changes.append(f"seed: {found.manifest.seed} -> {seed}")
     for old, new in zip(found.manifest.parents, parents, strict=False):
-        if old.hash != new.hash:
+        told = old.kind == "source" and changes  # its settings, the data folder too, are in config
+        if old.hash != new.hash and not told:
             changes.append(translate("its input {path} has changed", path=new.path))
     if len(found.manifest.parents) != len(parents):
         changes.append(translate("it was made from other inputs"))
     if changes:
         raise ArtifactError(
             "{path} holds a result of different settings: {changes}. "
-            "Choose another --out, or remove the folder to make it again.",
+            "Remove that folder to make it again. To keep it, give another --out where it is the "
+            "command's own result; name=NEW gives a recipe's other folders another place.",
             path=out,
             changes="; ".join(changes[:4]),
         )

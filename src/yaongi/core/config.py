@@ -159,8 +159,18 @@ def parse(cls: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(item, where) for item in error.errors()]
+        lines = [_explain(item, where) for item in _causes(error.errors())]
         raise ConfigError("{problems}", problems="\n".join(lines)) from error
+
+
+def _causes(errors: Sequence[Any]) -> list[Any]:
+    """Without what pydantic says of a list only because something in it is wrong."""
+    places = [tuple(item["loc"]) for item in errors]
+    return [
+        item
+        for item, here in zip(errors, places, strict=True)
+        if not any(len(at) > len(here) and at[: len(here)] == here for at in places)
+    ]
 
 
 def _explain(item: Any, where: str) -> str:

@@ -225,7 +225,8 @@ def run_training(
         CheckpointError: the folder holds a run of other settings or only damaged checkpoints.
         NumericsError: loss or gradient not finite.
         StorageError: the disk is full; the last good checkpoint is intact.
-        KeyboardInterrupt: after SIGINT or SIGTERM, once a checkpoint is written.
+        KeyboardInterrupt: after SIGINT or SIGTERM, once a checkpoint is written. One that comes
+            in the last step is raised by ``finish``, so that what is trained is kept.
     """
     run = _Run(model, batches, objective, cfg, work, probes or {}, watch, freezing, cycle)
     run.start(steps)
@@ -244,6 +245,7 @@ def run_training(
             if stop.requested and not step.last:
                 run.save()
                 raise KeyboardInterrupt
+        work.stop_when_done = stop.requested
     return run.progress
 
 
@@ -522,8 +524,9 @@ def _read_plan(path: Path, identity: dict[str, Any]) -> Plan | None:
     changes = differences(saved["identity"], identity)
     if changes:
         raise CheckpointError(
-            "{path} holds an unfinished run of different settings: {changes}. Choose another "
-            "--out, or remove the folder to start again.",
+            "{path} holds an unfinished run of different settings: {changes}. Remove that folder "
+            "to start again. To keep it, give another --out where it is the command's own result; "
+            "name=NEW gives a recipe's other folders another place.",
             path=path.parents[1],
             changes="; ".join(changes[:4]),
         )
@@ -537,11 +540,17 @@ def recover(work: Draft) -> None:
 
 
 def finish(work: Draft, **manifest: Any) -> Artifact:
-    """``work.finish`` without the checkpoints, which stay beside it until it is complete."""
+    """``work.finish`` without the checkpoints, which stay beside it until it is complete.
+
+    Raises:
+        KeyboardInterrupt: once it is complete, if that was asked for in the last step.
+    """
     aside = _aside(work.out)
     (work.path / "checkpoints").rename(aside)
     done = work.finish(**manifest)
     shutil.rmtree(aside, ignore_errors=True)
+    if work.stop_when_done:
+        raise KeyboardInterrupt
     return done
 
 
