@@ -279,6 +279,14 @@ def test_a_mended_plan_survives_a_kill(inputs, tmp_path, monkeypatch):
     assert done.manifest.counts["steps"] >= plan["steps"]
 
 
+def test_a_stop_in_the_last_step_keeps_the_result_and_stops(inputs, whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(inputs, tmp_path / "base", stop_after=whole.manifest.counts["steps"])
+    assert same_weights(tmp_path / "base", whole.path)
+    assert not list(tmp_path.glob(".base*")) and not (tmp_path / "base.partial").exists()
+    train(inputs, tmp_path / "base")  # nothing is left to do
+
+
 def test_numbers_that_are_not_finite_name_the_checkpoint(inputs, tmp_path):
     config = {"optimizer": {"kind": "adamw", "lr": 1e30}, "save_s": 0}
     with pytest.raises(NumericsError, match=r"Last good checkpoint: .*step-0000000\d"):
