@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yaongi.cli.console import Report, stage
@@ -57,7 +58,13 @@ def make_dpo(cfg: Preferring, model: Artifact, site: Site) -> Artifact:
     pairs = _pairs(cfg.data, "dpo", site)
     with stage(_("preference optimisation")) as report:
         return dpo(
-            cfg.train, model, pairs, site.folder("dpo"), seed=site.seed, on_step=_watch(report)
+            cfg.train,
+            model,
+            pairs,
+            site.folder("dpo"),
+            seed=site.seed,
+            on_step=_watch(report),
+            on_note=partial(report, None),
         )
 
 
@@ -66,7 +73,13 @@ def make_reward(cfg: Rewarding, model: Artifact, site: Site) -> Artifact:
     pairs = _pairs(cfg.data, "reward", site)
     with stage(_("reward model")) as report:
         return train_reward(
-            cfg.train, model, pairs, site.folder("reward"), seed=site.seed, on_step=_watch(report)
+            cfg.train,
+            model,
+            pairs,
+            site.folder("reward"),
+            seed=site.seed,
+            on_step=_watch(report),
+            on_note=partial(report, None),
         )
 
 

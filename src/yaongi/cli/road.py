@@ -19,7 +19,7 @@ from yaongi.cli.distilling import Taught, answered
 from yaongi.cli.exporting import exported
 from yaongi.cli.preference import Site, make_dpo, make_reward
 from yaongi.cli.recipe import Recipe, read_recipe
-from yaongi.cli.reinforce import reinforce
+from yaongi.cli.reinforce import reinforce, tell_equal
 from yaongi.cli.start import Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.errors import ConfigError, TokenizerError
@@ -133,7 +133,7 @@ class Road:
                 self.folder("base"),
                 mix=self.recipe.mix,
                 seed=self.recipe.seed,
-                probes=_probes(cfg, shards),
+                probes=_probes(cfg, shards, report),
                 on_step=_watch(report),
             )
 
@@ -154,7 +154,7 @@ class Road:
                 mix=self.recipe.mix,
                 vocabulary=start.vocabulary,
                 seed=self.recipe.seed,
-                probes=_probes(start.train, shards),
+                probes=_probes(start.train, shards, report),
                 on_step=_watch(report),
             )
 
@@ -182,14 +182,15 @@ class Road:
         model = self.base
         for end, tuning in stages:
             shards = self.conversations(tuning.data, f"chat{end}")
-            with stage(_("fine-tuning")) as report:
+            title = _("fine-tuning {n}").format(n=end[1:]) if end else _("fine-tuning")
+            with stage(title) as report:
                 model = sft(
                     tuning.train,
                     model,
                     shards,
                     self.folder(f"sft{end}"),
                     seed=self.recipe.seed,
-                    probes=_probes(tuning.train, shards),
+                    probes=_probes(tuning.train, shards, report),
                     on_step=_watch(report),
                 )
             tell_packing(model)
@@ -215,7 +216,7 @@ class Road:
                 shards,
                 self.folder("lora"),
                 seed=self.recipe.seed,
-                probes=_probes(cfg, shards),
+                probes=_probes(cfg, shards, report),
                 on_step=_watch(report),
             )
         tell_packing(made)
@@ -249,7 +250,7 @@ class Road:
         """The model that learnt from rewards."""
         cfg, start = self.recipe.stated("grpo", self.recipe.grpo), self.preferring
         with stage(_("reinforcement")) as report:
-            return reinforce(
+            made = reinforce(
                 cfg,
                 start,
                 self.folder("grpo"),
@@ -258,6 +259,8 @@ class Road:
                 on_progress=report,
                 on_step=_watch(report),
             )
+        tell_equal(made)
+        return made
 
     @property
     def exports(self) -> list[Artifact]:
@@ -292,7 +295,7 @@ class Road:
         data = taught.cfg.data
         shards = self.shards if data is None else self.conversations(data, "distill")
         with stage(_("distillation")) as report:
-            return distill(
+            made = distill(
                 cfg,
                 teacher,
                 shards,
@@ -300,9 +303,12 @@ class Road:
                 student=student,
                 mix=self.recipe.mix if data is None else None,
                 seed=self.recipe.seed,
-                probes=_probes(cfg, shards),
+                probes=_probes(cfg, shards, report),
                 on_step=_watch(report),
             )
+        if data is not None:
+            tell_packing(made)
+        return made
 
     @functools.cached_property
     def answers(self) -> Artifact:
@@ -356,11 +362,20 @@ def load_whole(path: Path) -> tuple[LM, AnyTokenizer]:
     return loaded.lm, loaded.tokenizer
 
 
-def _probes(cfg: TrainConfig, shards: Artifact) -> Probes | None:
-    """Bits per byte of held-out text, for a training that evaluates on its way."""
+def _probes(cfg: TrainConfig, shards: Artifact, report: Report) -> Probes | None:
+    """Bits per byte of held-out text, for a training that evaluates on its way and says so."""
     if not cfg.eval_every:
         return None
-    return bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
+
+    def told(name: str, probe: Callable[[LM], float]) -> Callable[[LM], float]:
+        def measure(model: LM) -> float:
+            report(None, _("evaluation: {name}").format(name=name))
+            return probe(model)
+
+        return measure
+
+    found = bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
+    return {name: told(name, probe) for name, probe in found.items()}
 
 
 def _watch(report: Report) -> Callable[[Step], None]:

@@ -11,6 +11,7 @@ import click
 from yaongi.cli import data_examples, data_quality, data_report, tokenizer_extend
 from yaongi.cli.console import emit
 from yaongi.cli.continue_ import imported_licences
+from yaongi.cli.distilling import asked_line
 from yaongi.cli.funnel import funnel
 from yaongi.cli.options import (
     dry_run_option,
@@ -90,7 +91,11 @@ def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_js
 @json_option
 def data_ask(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Make the corpus of answers."""
-    _summary(road_to("answers-corpus", recipe, overrides, out).answers, as_json)
+    road = road_to("answers-corpus", recipe, overrides, out)
+    made = road.answers
+    _summary(made, as_json)
+    if not as_json:
+        click.echo(asked_line(road.folder("answers")))
 
 
 data.add_command(data_examples.command)

@@ -235,7 +235,7 @@ def run_training(
         RunLog(
             work.path, cfg.trackers, name=name, config=work.config, resume_step=resume_step
         ) as metrics,
-        _Signals() as stop,
+        _Signals(lambda: run.compiling) as stop,
     ):
         run.begin(metrics)
         for step in run.steps():
@@ -292,6 +292,7 @@ class _Run:
         ckpt.sweep(self.root)
         if (found := ckpt.newest(self.root)) is not None:
             self._load(found)
+        self.first = self.progress.step
 
     def _choose(self, plan: Plan | None, steps: int | None) -> None:
         """Resolve precision and compilation: as planned, or as the settings say."""
@@ -385,9 +386,14 @@ class _Run:
             )
         return steps
 
+    @property
+    def compiling(self) -> bool:
+        """Whether the step under way is the first of this process, and is compiled on its way."""
+        return self.compiled and self.progress.step == self.first
+
     def steps(self) -> Iterator[Step]:
         """The remaining steps of the plan, which a time budget may still change on the way."""
-        self.stepping_since, self.first = time.monotonic(), self.progress.step
+        self.stepping_since = time.monotonic()
         late = False
         while True:
             open_until = self.cfg.schedule.open_until(self.plan.steps) if self.cfg.minutes else 0
@@ -505,7 +511,13 @@ class _Run:
         ckpt.warn_if_moved(self.progress.machine, here)
         self.progress.machine = here
         self.spent = self.progress.seconds
-        log.info("resuming after step %d of %d", self.progress.step, self.plan.steps)
+        log.warning(
+            translate(
+                "Continuing after step {step} of {steps}.",
+                step=self.progress.step,
+                steps=self.plan.steps,
+            )
+        )
 
 
 def _identity(work: Draft) -> dict[str, Any]:
@@ -561,8 +573,8 @@ def _aside(out: Path) -> Path:
 class _Signals:
     """Turns the first SIGINT or SIGTERM into a request; a second one acts as usual."""
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, compiling: Callable[[], bool]) -> None:
+        self.requested, self._compiling = False, compiling
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
@@ -573,7 +585,15 @@ class _Signals:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        log.warning(translate("Stopping after this step; the same again stops at once."))
+        if self._compiling():
+            log.warning(
+                translate(
+                    "Stopping after this step, of which compiling the model is a part: that takes "
+                    "minutes. The same again stops at once; the last checkpoint stays."
+                )
+            )
+        else:
+            log.warning(translate("Stopping after this step; the same again stops at once."))
         self._restore()
 
     def __exit__(self, *_: object) -> None:
