@@ -84,7 +84,7 @@ def test_two_stages_of_a_given_model_and_what_is_said(
     assert last.manifest.parents[0].hash == first.hash
     assert first.manifest.counts["packing"]["too_long"] >= 3
     for line in (
-        "dropped 2: 1 Message n: 'assistant' cannot come first., 1 The conversation has no",
+        "dropped 2: 1 'assistant' cannot come first, 1 no answer to learn from",
         "dropped 1: 1 evaluation item",
         "dropped 1: 1 copy",
         "1 asks what another one asks",

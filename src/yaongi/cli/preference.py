@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from yaongi.cli.console import Report, stage
-from yaongi.cli.conversations import tell_corpus
+from yaongi.cli.conversations import told
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config
 from yaongi.core.i18n import translate as _
@@ -85,22 +85,20 @@ def make_reward(cfg: Rewarding, model: Artifact, site: Site) -> Artifact:
 
 def _pairs(data: CorpusConfig, name: str, site: Site) -> Artifact:
     """The pairs of a section as tokens."""
-    with stage(_("preferences")) as report:
+    with told(site.folder(f"{name}-corpus")), stage(_("preferences")) as report:
         corpus = build_corpus(
             data,
             site.folder(f"{name}-corpus"),
             Seed(site.seed).split("preferences"),
             on_progress=report,
         )
-        pairs = build_pairs(
+        return build_pairs(
             site.shards,
             corpus,
             site.tokenizer,
             site.folder(f"{name}-pairs"),
             on_progress=report,
         )
-    tell_corpus(corpus)
-    return pairs
 
 
 def _watch(report: Report) -> Callable[[Step], None]:

@@ -20,7 +20,6 @@ from yaongi.train.loop import Step
 from yaongi.tune.grpo import GRPOConfig, grpo
 from yaongi.tune.prompts import Prompts, corpus_prompts, file_prompts
 
-
 MOSTLY_EQUAL = 0.9
 """Share of groups without a difference from which on a run comes with a warning."""
 

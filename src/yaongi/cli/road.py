@@ -14,7 +14,7 @@ from typing import Literal
 
 import yaongi
 from yaongi.cli.console import Report, stage
-from yaongi.cli.conversations import tell_corpus, tell_packing
+from yaongi.cli.conversations import tell_packing, told
 from yaongi.cli.distilling import Taught, answered
 from yaongi.cli.exporting import exported
 from yaongi.cli.preference import Site, make_dpo, make_reward
@@ -161,19 +161,17 @@ class Road:
     def conversations(self, data: CorpusConfig, name: str) -> Artifact:
         """Conversations as tokens, in ``<name>-shards``; their text in ``<name>-corpus``."""
         tokenizer = self.tokenizer
-        with stage(_("conversations")) as report:
+        with told(self.folder(f"{name}-corpus")), stage(_("conversations")) as report:
             corpus = build_corpus(
                 data, self.folder(f"{name}-corpus"), self.seed.split(name), on_progress=report
             )
-            shards = build_shards(
+            return build_shards(
                 self.recipe.shards,
                 corpus,
                 tokenizer,
                 self.folder(f"{name}-shards"),
                 on_progress=report,
             )
-        tell_corpus(corpus)
-        return shards
 
     @functools.cached_property
     def sft(self) -> Artifact:
@@ -367,7 +365,7 @@ def _probes(cfg: TrainConfig, shards: Artifact, report: Report) -> Probes | None
     if not cfg.eval_every:
         return None
 
-    def told(name: str, probe: Callable[[LM], float]) -> Callable[[LM], float]:
+    def telling(name: str, probe: Callable[[LM], float]) -> Callable[[LM], float]:
         def measure(model: LM) -> float:
             report(None, _("evaluation: {name}").format(name=name))
             return probe(model)
@@ -375,7 +373,7 @@ def _probes(cfg: TrainConfig, shards: Artifact, report: Report) -> Probes | None
         return measure
 
     found = bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
-    return {name: told(name, probe) for name, probe in found.items()}
+    return {name: telling(name, probe) for name, probe in found.items()}
 
 
 def _watch(report: Report) -> Callable[[Step], None]:
@@ -383,6 +381,7 @@ def _watch(report: Report) -> Callable[[Step], None]:
 
     def on_step(step: Step) -> None:
         speed = step.tokens / step.seconds
-        report(step.index / step.total, f"loss {step.loss:.3f} · {speed:,.0f} tok/s")
+        told = _("loss {loss:.3f} · {speed:,.0f} tok/s").format(loss=step.loss, speed=speed)
+        report(step.index / step.total, told)
 
     return on_step

@@ -16,8 +16,10 @@ from yaongi.cli.funnel import funnel
 from yaongi.cli.options import (
     dry_run_option,
     json_option,
+    kind_name,
     licence_lines,
     model_option,
+    next_command,
     origin_lines,
     out_option,
     overrides_argument,
@@ -38,7 +40,9 @@ def _summary(artifact: Artifact, as_json: bool) -> None:
     size = human_bytes(sum(f.bytes for f in m.files.values()))
     result = {"kind": m.kind, "path": str(artifact.path), "counts": m.counts, "metrics": m.metrics}
     more = funnel(m.counts) if m.kind == "corpus" else []
-    lines = [f"{m.kind}: {artifact.path} ({size})", *origin_lines(artifact), *more]
+    lines = [f"{kind_name(m.kind)}: {artifact.path} ({size})", *origin_lines(artifact), *more]
+    if m.kind in ("base", "sft"):
+        lines.append(next_command(artifact.path, chat=m.kind == "sft"))
     emit(result, "\n".join(lines), as_json)
 
 
@@ -205,7 +209,8 @@ def sft(
 @click.command(
     help=_(
         "Train a student on a recipe's text, or its conversations, and on what a teacher with the "
-        "same tokenizer expects: the recipe's own model, or the one given."
+        "same tokenizer expects. The teacher is the recipe's own model, or the one given with "
+        "--teacher."
     ),
     epilog=_(
         "Example: yaongi distill recipes/distill-small.yaml --teacher runs/korean-small/26m/base"

@@ -174,12 +174,27 @@ def open_artifact(path: str | Path, kind: str | Sequence[str] | None = None) -> 
     kinds = [kind] if isinstance(kind, str) else list(kind or [])
     if kinds and manifest.kind not in kinds:
         raise ArtifactError(
-            "{path} is a '{found}' artifact; expected {expected}.",
+            "{path} is a '{found}' artifact; expected {expected}. {help}",
             path=path,
             found=manifest.kind,
             expected=" / ".join(f"'{k}'" for k in kinds),
+            help=_no_model(manifest.kind) if "base" in kinds else "",
         )
     return Artifact(path, manifest)
+
+
+def _no_model(kind: str) -> str:
+    """What to do with an artifact that is taken for a model."""
+    return {
+        "adapter": translate(
+            "It is an adapter: name its model and give this as --adapter, write it into its model "
+            "with yaongi merge, or export it with --to peft."
+        ),
+        "reward": translate(
+            "It judges answers and is no model to talk to: yaongi reward evaluate measures it, "
+            "yaongi grpo learns from it."
+        ),
+    }.get(kind, "")
 
 
 def _check_schema(path: Path, content: Any) -> None:
@@ -197,7 +212,8 @@ def _check_schema(path: Path, content: Any) -> None:
 def _why(path: Path) -> str:
     if partial_path(path).is_dir():
         return translate(
-            "the stage that makes it has not finished ({partial} is there).",
+            "the stage that makes it has not finished ({partial} is there). Run the same command "
+            "again.",
             partial=partial_path(path),
         )
     if path.suffix == ".partial":

@@ -209,9 +209,7 @@ class _References:
                 "truncate": cfg.truncate,
                 "domains": cfg.domains,
             },
-            on_progress=lambda share: self.on_note(
-                translate("reference {share:.0%}", share=share)
-            ),
+            on_progress=lambda share: self.on_note(translate("reference {share:.0%}", share=share)),
         )
 
     def _frozen(self) -> LM:

@@ -164,7 +164,8 @@ def evaluate_reward(
     truncate: bool = False,
 ) -> dict[str, float]:
     """``accuracy``, ``margin``, ``loss`` and the mean rewards over the pairs of a split, and
-    how many ``pairs`` there were.
+    how many ``pairs`` there were; ``chosen_longer`` is the share of them that taking the longer
+    answer gets right.
 
     Args:
         domains: which domains; None takes all that have pairs in ``split``.
@@ -183,7 +184,7 @@ def evaluate_reward(
         truncate=truncate,
     )
     found = evaluate_pairs(reward.lm, read, bradley_terry(reward.head))
-    return {**found, "pairs": len(read)}
+    return {**found, "pairs": len(read), "chosen_longer": read.report.chosen_longer}
 
 
 # --- a finished one --------------------------------------------------------------------------

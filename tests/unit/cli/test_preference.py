@@ -66,9 +66,11 @@ def test_reward(made, tmp_path, capsys, monkeypatch):
     assert found["accuracy"] == trained["metrics"]["val_accuracy"]
     assert found["low"] <= found["accuracy"] <= found["high"]
     assert run(judge) == 0
-    assert "The chosen answer gets more in" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "The chosen answer gets more in" in text and "the longer one in" in text
+    assert 0 <= found["chosen_longer"] <= 1
     assert run(["chat", trained["path"]]) == 2
-    assert "is a 'reward' artifact" in capsys.readouterr().err
+    assert "judges answers and is no model to talk to" in capsys.readouterr().err
 
 
 def test_a_recipe_without_the_section(made, capsys):

@@ -1,11 +1,15 @@
 """What the tuning commands say to a newcomer before any work is done."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from yaongi.cli import run as run_module
+from yaongi.cli.distilling import asked_line
 from yaongi.cli.main import run
+from yaongi.cli.reinforce import tell_equal
+from yaongi.core.artifact import Artifact, Manifest, draft
 from yaongi.core.errors import CapabilityError
 
 ROWS = "".join(
@@ -84,6 +88,42 @@ def test_a_wrong_reward_is_one_mistake(recipe, capsys):
     path = recipe(grpo={"data": DATA, "train": {"steps": 1}})
     told = refused(capsys, "grpo", path, "grpo.train.rewards=[arithmetik]")
     assert "Did you mean 'arithmetic'?" in told and "empty" not in told
+
+
+def test_examples_name_the_line_and_speak_korean(recipe, capsys, monkeypatch):
+    with Path("my/rows.jsonl").open("a", encoding="utf-8") as rows:
+        rows.write('{"instruction": "빈 답", "output": ""}\n')
+        rows.write('{"messages": [{"role": "assistant", "content": "먼저"}]}\n')
+    assert run(["data", "build", recipe(data=DATA, name="tiny"), "data.root=."]) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    assert run(["data", "examples", "runs/tiny/corpus"]) == 0
+    told = capsys.readouterr().out
+    assert "output 열이 비어 있음" in told and "맨 앞에 올 수 없음" in told
+    assert '[my/rows.jsonl:21] {"instruction": "빈 답", "output": ""}' in told
+    assert not any(word in told for word in ("read:", "is empty", "cannot come", "'instruction'"))
+
+
+def test_a_run_whose_rewards_never_differed_says_so(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text('{"groups_equal": 1.0}\n{"groups_equal": 0.9}\n')
+    made = Artifact(tmp_path, Manifest(kind="grpo", created="", config={}))
+    tell_equal(made)
+    assert "In 95% of the groups" in capsys.readouterr().err
+    (tmp_path / "metrics.jsonl").write_text('{"groups_equal": 1.0}\n{"groups_equal": 0.2}\n')
+    tell_equal(made)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [({}, "asked 9, answered 9"), ({"empty": 2, "refused": 1}, "empty answer 2, refused 1")],
+)
+def test_what_a_teacher_left_out_is_told_with_its_file(tmp_path, left_out, words):
+    counts = {"asked": 9, "answered": 9 - sum(left_out.values()), "left_out": left_out}
+    with draft(tmp_path / "answers", "answers", config={}) as work:
+        work.finish(counts=counts)
+    told = asked_line(tmp_path / "answers")
+    assert words in told and ("left_out.jsonl" in told) == bool(left_out)
 
 
 @pytest.mark.parametrize(("section", "verb"), [("sft", "sft"), ("reward", "reward train")])

@@ -191,7 +191,7 @@ def _is_visible_file(path: Path, folder: Path) -> bool:
 
 
 def _missing(path: str, place: Path, root: Path) -> DataError:
-    if not place == Path(path).expanduser() and (here := Path(path)).exists():
+    if place != Path(path).expanduser() and (here := Path(path)).exists():
         return DataError(
             "There is no {place}: relative paths are below the data folder (data.root, else "
             "$YAONGI_DATA, else ./data). There is {here}: write its absolute path, or set root of "
