@@ -105,11 +105,15 @@ def test_examples_name_the_line_and_speak_korean(recipe, capsys, monkeypatch):
 
 
 def test_a_run_whose_rewards_never_differed_says_so(tmp_path, capsys):
-    (tmp_path / "metrics.jsonl").write_text('{"groups_equal": 1.0}\n{"groups_equal": 0.9}\n')
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "groups_equal": 1.0}\n{"step": 2, "groups_equal": 0.9}\n'
+    )
     made = Artifact(tmp_path, Manifest(kind="grpo", created="", config={}))
     tell_equal(made)
     assert "In 95% of the groups" in capsys.readouterr().err
-    (tmp_path / "metrics.jsonl").write_text('{"groups_equal": 1.0}\n{"groups_equal": 0.2}\n')
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "groups_equal": 1.0}\n{"step": 2, "groups_equal": 0.2}\n'
+    )
     tell_equal(made)
     assert capsys.readouterr().err == ""
 
