@@ -104,7 +104,7 @@ def test_examples_of_what_was_dropped(
     capsys.readouterr()
     assert run(["data", "examples", "runs/one/chat-corpus"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"decontaminate: evaluation item \(1\)\n  \[first.jsonl:\d+\] 달빛이 밝은", said)
+    assert re.search(r"decontaminate: evaluation item \(1\)\n  \[first.jsonl:\d+\] 달빛이", said)
     assert "split: asks what another one asks (1)\n" in said and "    ~ 3 더하기 3은?" in said
     assert "아무도 없나요?" in said
     assert run(["data", "examples", "runs/one/chat-corpus", "--reason", "copy", "--json"]) == 0
