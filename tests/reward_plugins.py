@@ -30,7 +30,23 @@ class Moody(Reward):
             os._exit(3)
         if sample.text == "none":
             return None  # type: ignore[return-value]
+        if sample.text == "text":
+            return "1"  # type: ignore[return-value]
         return float(sample.text)
+
+
+class Unready(Reward):
+    """Cannot load what it needs."""
+
+    kind: str = "reward_plugins:Unready"
+
+    def prepare(self) -> None:
+        if os.environ["REWARD_PLUGINS_START"] == "die":
+            os._exit(4)
+        raise OSError("no such model")
+
+    def score(self, sample: Sample) -> float:
+        return 1.0
 
 
 class Parity(Reward):

@@ -393,9 +393,9 @@ def _check_folder(path: Path) -> int | None:
     else:
         reason = _("it has no {name}.").format(name=missing)
     if partial_path(path).is_dir():
-        reason = _("its training has not finished ({path} is there).").format(
-            path=partial_path(path)
-        )
+        reason = _(
+            "its training has not finished ({path} is there). Run the same command again."
+        ).format(path=partial_path(path))
     raise ArtifactError("{path} is not a model folder: {reason}", path=path, reason=reason)
 
 

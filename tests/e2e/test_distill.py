@@ -79,6 +79,20 @@ def test_an_imported_model_teaches_one_from_nothing(
     assert kinds == ["base", "shards", "base"] and list(place.glob("teacher-*"))
 
 
+def test_conversations_that_are_too_long_are_told(
+    place: Path, teacher: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"instruction": f"{i}?", "output": "네. " * (200 if i == 3 else 2)} for i in range(12)]
+    (place / "texts/chat.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    source = {"path": "chat.jsonl", "domain": "chat", "licence": "CC0-1.0"}
+    data = {"root": "texts", "sources": [source], "val_fraction": 0}
+    train = {**TRAIN, "steps": 1, "eval_every": 0}
+    recipe = {"distill": {"teacher": str(teacher.path), "data": data, "train": train}}
+    (place / "talk.yaml").write_text(json.dumps(recipe), "utf-8")
+    assert run(["distill", "talk.yaml"]) == 0
+    assert "1 left out because longer" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_is_said_before_any_work(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

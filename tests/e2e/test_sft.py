@@ -4,6 +4,7 @@ is said about the conversations."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def test_two_stages_of_a_given_model_and_what_is_said(
     assert last.manifest.parents[0].hash == first.hash
     assert first.manifest.counts["packing"]["too_long"] >= 3
     for line in (
-        "dropped 2: 1 Message n: 'assistant' cannot come first., 1 The conversation has no",
+        "dropped 2: 1 'assistant' cannot come first, 1 no answer to learn from",
         "dropped 1: 1 evaluation item",
         "dropped 1: 1 copy",
         "1 asks what another one asks",
@@ -103,7 +104,7 @@ def test_examples_of_what_was_dropped(
     capsys.readouterr()
     assert run(["data", "examples", "runs/one/chat-corpus"]) == 0
     said = capsys.readouterr().out
-    assert "decontaminate: evaluation item (1)\n  [first.jsonl] 달빛이 밝은 밤에" in said
+    assert re.search(r"decontaminate: evaluation item \(1\)\n  \[first.jsonl:\d+\] 달빛이", said)
     assert "split: asks what another one asks (1)\n" in said and "    ~ 3 더하기 3은?" in said
     assert "아무도 없나요?" in said
     assert run(["data", "examples", "runs/one/chat-corpus", "--reason", "copy", "--json"]) == 0

@@ -21,7 +21,8 @@ from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_time
 
 Report = Callable[[float | None, str], None]
-"""Called by a stage as ``report(fraction done or None, short note)``."""
+"""Called by a stage as ``report(fraction done, short note)``; None where that is not known, or
+not changed."""
 
 PLAIN_EVERY_S = 10.0
 
@@ -51,7 +52,7 @@ def _bar(console: Console, title: str) -> Iterator[Report]:
         task = progress.add_task(title, total=1.0, note="", left="")
 
         def report(fraction: float | None, note: str) -> None:
-            progress.update(task, completed=fraction or 0.0, note=note, left=clock.text(fraction))
+            progress.update(task, completed=fraction, note=note, left=clock.text(fraction))
 
         yield report
 

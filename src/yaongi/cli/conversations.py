@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 from yaongi.cli.funnel import funnel
-from yaongi.core.artifact import Artifact
+from yaongi.core.artifact import MANIFEST, Artifact, open_artifact
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
 
 
-def tell_corpus(corpus: Artifact) -> None:
-    """What became of the rows, where something did; on stderr, as the stages are."""
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """What became of the rows of the corpus that is made at ``folder``, unless it was there
+    already; on stderr, as the stages are."""
+    there = (folder / MANIFEST).is_file()
+    try:
+        yield
+    finally:  # also where what follows fails: the next time it is there already
+        if not there and (folder / MANIFEST).is_file():
+            _tell_corpus(open_artifact(folder, "corpus"))
+
+
+def _tell_corpus(corpus: Artifact) -> None:
     counts = corpus.manifest.counts
     told: dict[str, int] = {}
     for step in counts["steps"]:

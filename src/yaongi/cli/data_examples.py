@@ -15,6 +15,7 @@ from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.errors import ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.data.splitting import EXAMPLES_FILE, REJECTED
+from yaongi.data.wording import reason_name, step_name
 
 SHOWN_CHARS = 200
 
@@ -32,13 +33,17 @@ SHOWN_CHARS = 200
 def command(corpus: Path, reason: str, most: int, as_json: bool) -> None:
     """Print them, the steps in order."""
     opened = open_artifact(corpus, "corpus")
-    groups = [group for group in found(opened) if reason in group["reason"]]
+    groups = [
+        group
+        for group in found(opened)
+        if reason in group["reason"] or reason in reason_name(group["reason"])
+    ]
     if reason and not groups:
         raise ConfigError(
             "{path} has no rows for a reason with '{reason}' in it. There is: {known}.",
             path=corpus,
             reason=reason,
-            known=", ".join(sorted({group["reason"] for group in found(opened)})) or "none",
+            known=", ".join(sorted({reason_name(g["reason"]) for g in found(opened)})) or _("none"),
         )
     for group in groups:
         group["examples"] = group["examples"][:most]
@@ -73,9 +78,10 @@ def _read(corpus: Artifact) -> Sequence[str]:
 
 
 def _lines(group: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{group['step']}: {group['reason']} ({group['documents']:,})"
+    yield f"{step_name(group['step'])}: {reason_name(group['reason'])} ({group['documents']:,})"
     for row in group["examples"]:
-        yield f"  [{row['source']}] {_short(row['text'])}"
+        where = f"{row['file']}:{row['line']}" if row.get("line") else row["source"]
+        yield f"  [{where}] {_short(row['text'])}"
         if "like" in row:
             yield f"    ~ {_short(row['like'])}"
 

@@ -12,7 +12,7 @@ from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.config import Config
 from yaongi.core.i18n import translate as _
 from yaongi.core.seeds import Seed
-from yaongi.data.answers import AskConfig, ask
+from yaongi.data.answers import KIND, LEFT_OUT, AskConfig, ask
 from yaongi.data.corpus import CorpusConfig, build_corpus
 from yaongi.model.io import MODEL_KINDS
 from yaongi.tune.distill import DistillConfig
@@ -78,6 +78,22 @@ class Taught:
     def tokenizer(self) -> Artifact:
         """What the text is encoded with: the student's, which has to be the teacher's too."""
         return tokenizer_of(self.student or self.teacher)
+
+
+def asked_line(answers: Path) -> str:
+    """How many prompts were asked and answered, and why others were left out."""
+    counts = open_artifact(answers, KIND).manifest.counts
+    told = _("asked {asked:,}, answered {answered:,}").format(**counts)
+    if not counts["left_out"]:
+        return told
+    names = {
+        "refused": _("refused"),
+        "cut at max_tokens": _("cut at max_tokens"),
+        "empty": _("empty answer"),
+    }
+    why = ", ".join(f"{names[reason]} {n:,}" for reason, n in counts["left_out"].items())
+    left = _("left out: {why} ({path})").format(why=why, path=answers / LEFT_OUT)
+    return f"{told}; {left}"
 
 
 def answered(cfg: Asking, folder: Folder, seed: Seed) -> Artifact:

@@ -9,7 +9,9 @@ import click
 from yaongi.cli.console import emit
 from yaongi.cli.options import (
     json_option,
+    kind_name,
     model_option,
+    next_command,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -34,18 +36,18 @@ def command(
 ) -> None:
     """Make the model that prefers, then say how it does on held-out pairs."""
     made = road_to("dpo", recipe, overrides, out).begin("adapted", model).dpo
-    summarise(made, as_json)
+    summarise(made, next_command(made.path, chat=True), as_json)
 
 
-def summarise(made: Artifact, as_json: bool) -> None:
-    """What was learnt from how many pairs."""
+def summarise(made: Artifact, then: str, as_json: bool) -> None:
+    """What was learnt from how many pairs, and what to do next."""
     m = made.manifest
     result = {"kind": m.kind, "path": str(made.path), "counts": m.counts, "metrics": m.metrics}
     used = m.counts["pairs"]
     lines = [
-        f"{m.kind}: {made.path}",
-        _("{pairs} pairs; answers of {chosen:.0f} and {rejected:.0f} tokens on average; "
-          "{long} pairs were too long.").format(
+        f"{kind_name(m.kind)}: {made.path}",
+        _("pairs: {pairs}; too long: {long}; tokens of a chosen and a rejected answer on average: "
+          "{chosen:.0f} and {rejected:.0f}").format(
               pairs=used["pairs"], chosen=used["chosen_tokens"],
               rejected=used["rejected_tokens"], long=used["too_long"]),
     ]  # fmt: skip
@@ -60,4 +62,4 @@ def summarise(made: Artifact, as_json: bool) -> None:
                 margin=m.metrics["val_margin"],
             )
         )
-    emit(result, "\n".join(lines), as_json)
+    emit(result, "\n".join([*lines, then]), as_json)

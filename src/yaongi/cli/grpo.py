@@ -10,6 +10,7 @@ from yaongi.cli.console import emit
 from yaongi.cli.options import (
     json_option,
     model_option,
+    next_command,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -42,4 +43,4 @@ def command(
         rollouts=counts["rollouts"],
         reward=metrics["reward"],
     )
-    emit(result, text, as_json)
+    emit(result, f"{text}\n{next_command(made.path, chat=True)}", as_json)

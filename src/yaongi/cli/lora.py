@@ -9,7 +9,9 @@ import click
 from yaongi.cli.console import emit
 from yaongi.cli.options import (
     json_option,
+    kind_name,
     model_option,
+    next_line,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -17,7 +19,6 @@ from yaongi.cli.options import (
 from yaongi.cli.road import road_to
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.i18n import translate as _
-from yaongi.core.install import program
 from yaongi.core.units import human_bytes
 from yaongi.model.adapter_io import KIND, read_adapter
 from yaongi.model.io import MODEL_KINDS
@@ -50,7 +51,7 @@ def command(
     epilog=_("Example: yaongi merge runs/lora --out runs/merged"),
 )
 @click.argument("adapter", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path),
+@click.option("--base", "--model", "model", type=click.Path(path_type=Path),
               help=_("The adapter's model, if it is no longer where it was."))  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help=_("Where the result goes."))  # fmt: skip
@@ -65,6 +66,7 @@ def merge(adapter: Path, model: Path | None, out: Path, as_json: bool) -> None:
 def _tell(made: Artifact, next_verb: str, as_json: bool) -> None:
     m = made.manifest
     size = human_bytes(sum(f.bytes for f in m.files.values()))
-    result = {"kind": m.kind, "path": str(made.path), "counts": m.counts, "metrics": m.metrics}
-    then = _("Next: {command}").format(command=f"{program('yaongi')} {next_verb}")
-    emit(result, f"{m.kind}: {made.path} ({size})\n{then}", as_json)
+    told = {"counts": m.counts, "metrics": m.metrics}  # merging counts and measures nothing
+    result = {"kind": m.kind, "path": str(made.path), **{k: v for k, v in told.items() if v}}
+    text = f"{kind_name(m.kind)}: {made.path} ({size})\n{next_line(next_verb)}"
+    emit(result, text, as_json)

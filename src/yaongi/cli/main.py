@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import click
-from click.exceptions import Exit
+from click.exceptions import Exit, NoArgsIsHelpError
 
 from yaongi.core.config import load_env
 from yaongi.core.errors import YaongiError, nearest
@@ -109,6 +109,9 @@ def run(argv: list[str]) -> int:
         return _report(error.slug, str(error), error.exit_code, as_json)
     except Exit as stop:
         return stop.exit_code
+    except NoArgsIsHelpError as error:  # only the name of a group
+        error.show()
+        return error.exit_code
     except click.ClickException as error:  # wrong options and arguments
         return _report("usage", error.format_message(), 2, as_json)
     except (KeyboardInterrupt, click.Abort):

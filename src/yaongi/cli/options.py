@@ -10,6 +10,7 @@ import click
 
 from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import translate as _
+from yaongi.core.install import program
 from yaongi.core.licences import terms
 
 Command = Callable[..., Any]
@@ -73,6 +74,30 @@ def sampling_options(function: Command) -> Command:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def kind_name(kind: str) -> str:
+    """What a kind of artifact is called, for a person."""
+    return {
+        "corpus": _("corpus"),
+        "tokenizer": _("tokenizer"),
+        "base": _("base model"),
+        "sft": _("fine-tuned model"),
+        "adapter": _("adapter"),
+        "merged": _("merged model"),
+        "dpo": _("model tuned on preferences"),
+        "reward": _("reward model"),
+    }.get(kind, kind)
+
+
+def next_line(verb: str) -> str:
+    """What to type now: ``verb`` and what follows it."""
+    return _("Next: {command}").format(command=f"{program('yaongi')} {verb}")
+
+
+def next_command(model: Path, *, chat: bool) -> str:
+    """How to talk to a model, or to let it continue a text."""
+    return next_line(f"chat {model}" if chat else f'generate {model} --prompt "..."')
 
 
 def origin_lines(artifact: Artifact) -> list[str]:

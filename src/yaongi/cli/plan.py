@@ -176,11 +176,37 @@ def _advice(plan: Plan) -> list[str]:
 
 
 def emit_dry_run(recipe: Recipe, as_json: bool) -> None:
-    """Check a recipe's pretraining and print what was found."""
+    """Check a recipe's pretraining and print what was found.
+
+    Raises:
+        ConfigError: the recipe starts from a model that is there already.
+    """
+    if recipe.pretrain is None:
+        _refuse_dry_run(recipe)
     found = dry_run(recipe.pretraining)
     total = count(recipe.pretraining.model).params_total
     result = {"recipe": recipe.name, "params_total": total, **asdict(found)}
     emit(result, _dry_run_text(found, recipe), as_json)
+
+
+_TRAININGS = {"continual": "continue", "sft": "sft", "distill": "distill", "lora": "lora",
+              "dpo": "dpo", "reward": "reward train", "grpo": "grpo"}  # fmt: skip
+"""Section -> the verb that runs it."""
+
+
+def _refuse_dry_run(recipe: Recipe) -> None:
+    there = [name for name in _TRAININGS if getattr(recipe, name) is not None]
+    if not there:
+        raise ConfigError("The recipe '{name}' trains nothing: there is nothing to dry-run.",
+                          name=recipe.name)  # fmt: skip
+    raise ConfigError(
+        "--dry-run is of pretraining, and the recipe '{name}' has none: it starts from a model. "
+        "Its settings are valid. To try it, take one step: "
+        "yaongi {verb} RECIPE {section}.train.steps=1 name=try",
+        name=recipe.name,
+        verb=_TRAININGS[there[0]],
+        section=there[0],
+    )
 
 
 def _dry_run_text(found: DryRun, recipe: Recipe) -> str:

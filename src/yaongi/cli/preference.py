@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yaongi.cli.console import Report, stage
-from yaongi.cli.conversations import tell_corpus
+from yaongi.cli.conversations import told
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config
 from yaongi.core.i18n import translate as _
@@ -57,7 +58,13 @@ def make_dpo(cfg: Preferring, model: Artifact, site: Site) -> Artifact:
     pairs = _pairs(cfg.data, "dpo", site)
     with stage(_("preference optimisation")) as report:
         return dpo(
-            cfg.train, model, pairs, site.folder("dpo"), seed=site.seed, on_step=_watch(report)
+            cfg.train,
+            model,
+            pairs,
+            site.folder("dpo"),
+            seed=site.seed,
+            on_step=_watch(report),
+            on_note=partial(report, None),
         )
 
 
@@ -66,28 +73,32 @@ def make_reward(cfg: Rewarding, model: Artifact, site: Site) -> Artifact:
     pairs = _pairs(cfg.data, "reward", site)
     with stage(_("reward model")) as report:
         return train_reward(
-            cfg.train, model, pairs, site.folder("reward"), seed=site.seed, on_step=_watch(report)
+            cfg.train,
+            model,
+            pairs,
+            site.folder("reward"),
+            seed=site.seed,
+            on_step=_watch(report),
+            on_note=partial(report, None),
         )
 
 
 def _pairs(data: CorpusConfig, name: str, site: Site) -> Artifact:
     """The pairs of a section as tokens."""
-    with stage(_("preferences")) as report:
+    with told(site.folder(f"{name}-corpus")), stage(_("preferences")) as report:
         corpus = build_corpus(
             data,
             site.folder(f"{name}-corpus"),
             Seed(site.seed).split("preferences"),
             on_progress=report,
         )
-        pairs = build_pairs(
+        return build_pairs(
             site.shards,
             corpus,
             site.tokenizer,
             site.folder(f"{name}-pairs"),
             on_progress=report,
         )
-    tell_corpus(corpus)
-    return pairs
 
 
 def _watch(report: Report) -> Callable[[Step], None]:

@@ -15,10 +15,9 @@ import click
 
 import yaongi
 from yaongi.cli.console import emit
-from yaongi.cli.options import json_option, seed_option
+from yaongi.cli.options import json_option, next_command, seed_option
 from yaongi.cli.recipe import Recipe, make_recipe
 from yaongi.cli.road import Road
-from yaongi.cli.run import next_command
 from yaongi.core.i18n import translate as _
 from yaongi.evals.report import for_terminal
 

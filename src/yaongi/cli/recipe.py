@@ -18,6 +18,7 @@ from yaongi.cli.reinforce import Reinforcing
 from yaongi.cli.start import Continuing
 from yaongi.core.config import Config, load_recipe, parse
 from yaongi.core.errors import ConfigError
+from yaongi.core.files import is_mapping
 from yaongi.data.corpus import CorpusConfig
 from yaongi.data.mix import DEFAULT_MIX
 from yaongi.data.shards import ShardsConfig
@@ -155,8 +156,31 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def make_recipe(settings: Mapping[str, Any]) -> Recipe:
     """The checked recipe of these settings."""
+    _check_place_of_data(settings)
     training = settings.get("pretrain")
     model = training.get("model") if isinstance(training, Mapping) else None
     preset = model.get("preset") if isinstance(model, Mapping) else model
     named = {"model_name": preset} if isinstance(preset, str) else {}
     return parse(Recipe, {**named, **settings})
+
+
+def _check_place_of_data(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings of ``data`` without sources, where only sections have data:
+    ``data.root=.`` on the command line most often means the root of these."""
+    data = settings.get("data")
+    if not is_mapping(data) or not data or "sources" in data:
+        return
+    key = next(iter(data))
+    meant = [
+        f"{name}.{part}.{key}"
+        for name, section in settings.items()
+        if is_mapping(section)
+        for part in ("data", "prompts")
+        if is_mapping(section.get(part))
+    ]
+    if meant:
+        raise ConfigError(
+            "data.{key}: this recipe has no data of its own. Write it where its data are: {meant}.",
+            key=key,
+            meant=", ".join(meant),
+        )

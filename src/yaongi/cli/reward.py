@@ -11,6 +11,7 @@ from yaongi.cli.dpo import summarise
 from yaongi.cli.options import (
     json_option,
     model_option,
+    next_line,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -42,8 +43,10 @@ def train(
     recipe: Path, overrides: tuple[str, ...], model: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Make the reward model, then say how it does on held-out pairs."""
-    made = road_to("reward", recipe, overrides, out).begin("adapted", model).reward
-    summarise(made, as_json)
+    road = road_to("reward", recipe, overrides, out).begin("adapted", model)
+    made = road.reward
+    judge = f"reward evaluate {made.path} {road.folder('reward-pairs')}"
+    summarise(made, next_line(judge), as_json)
 
 
 @command.command(
@@ -70,6 +73,12 @@ def evaluate(model: Path, pairs: Path, split: str, truncate: bool, as_json: bool
     low, high = wilson(round(found["accuracy"] * n), n)
     text = _(
         "The chosen answer gets more in {accuracy:.1%} of {n} pairs ({low:.1%} to {high:.1%}); "
-        "margin {margin:.3f}, loss {loss:.3f}."
-    ).format(low=low, high=high, n=n, **{k: found[k] for k in ("accuracy", "margin", "loss")})
+        "margin {margin:.3f}, loss {loss:.3f}. The chosen answer is the longer one in {longer:.1%}."
+    ).format(
+        low=low,
+        high=high,
+        n=n,
+        longer=found["chosen_longer"],
+        **{k: found[k] for k in ("accuracy", "margin", "loss")},
+    )
     emit({**found, "low": low, "high": high}, text, as_json)

@@ -14,12 +14,12 @@ from typing import Literal
 
 import yaongi
 from yaongi.cli.console import Report, stage
-from yaongi.cli.conversations import tell_corpus, tell_packing
+from yaongi.cli.conversations import tell_packing, told
 from yaongi.cli.distilling import Taught, answered
 from yaongi.cli.exporting import exported
 from yaongi.cli.preference import Site, make_dpo, make_reward
 from yaongi.cli.recipe import Recipe, read_recipe
-from yaongi.cli.reinforce import reinforce
+from yaongi.cli.reinforce import reinforce, tell_equal
 from yaongi.cli.start import Start, tokenizer_of
 from yaongi.core.artifact import Artifact, open_artifact
 from yaongi.core.errors import ConfigError, TokenizerError
@@ -133,7 +133,7 @@ class Road:
                 self.folder("base"),
                 mix=self.recipe.mix,
                 seed=self.recipe.seed,
-                probes=_probes(cfg, shards),
+                probes=_probes(cfg, shards, report),
                 on_step=_watch(report),
             )
 
@@ -154,41 +154,41 @@ class Road:
                 mix=self.recipe.mix,
                 vocabulary=start.vocabulary,
                 seed=self.recipe.seed,
-                probes=_probes(start.train, shards),
+                probes=_probes(start.train, shards, report),
                 on_step=_watch(report),
             )
 
     def conversations(self, data: CorpusConfig, name: str) -> Artifact:
         """Conversations as tokens, in ``<name>-shards``; their text in ``<name>-corpus``."""
         tokenizer = self.tokenizer
-        with stage(_("conversations")) as report:
+        with told(self.folder(f"{name}-corpus")), stage(_("conversations")) as report:
             corpus = build_corpus(
                 data, self.folder(f"{name}-corpus"), self.seed.split(name), on_progress=report
             )
-            shards = build_shards(
+            return build_shards(
                 self.recipe.shards,
                 corpus,
                 tokenizer,
                 self.folder(f"{name}-shards"),
                 on_progress=report,
             )
-        tell_corpus(corpus)
-        return shards
 
     @functools.cached_property
     def sft(self) -> Artifact:
         """The model that chats, after every stage of fine-tuning."""
+        stages = self.recipe.tuning.stages()
         model = self.base
-        for end, tuning in self.recipe.tuning.stages():
+        for end, tuning in stages:
             shards = self.conversations(tuning.data, f"chat{end}")
-            with stage(_("fine-tuning")) as report:
+            title = _("fine-tuning {n}").format(n=end[1:]) if end else _("fine-tuning")
+            with stage(title) as report:
                 model = sft(
                     tuning.train,
                     model,
                     shards,
                     self.folder(f"sft{end}"),
                     seed=self.recipe.seed,
-                    probes=_probes(tuning.train, shards),
+                    probes=_probes(tuning.train, shards, report),
                     on_step=_watch(report),
                 )
             tell_packing(model)
@@ -214,7 +214,7 @@ class Road:
                 shards,
                 self.folder("lora"),
                 seed=self.recipe.seed,
-                probes=_probes(cfg, shards),
+                probes=_probes(cfg, shards, report),
                 on_step=_watch(report),
             )
         tell_packing(made)
@@ -248,7 +248,7 @@ class Road:
         """The model that learnt from rewards."""
         cfg, start = self.recipe.stated("grpo", self.recipe.grpo), self.preferring
         with stage(_("reinforcement")) as report:
-            return reinforce(
+            made = reinforce(
                 cfg,
                 start,
                 self.folder("grpo"),
@@ -257,6 +257,8 @@ class Road:
                 on_progress=report,
                 on_step=_watch(report),
             )
+        tell_equal(made)
+        return made
 
     @property
     def exports(self) -> list[Artifact]:
@@ -291,7 +293,7 @@ class Road:
         data = taught.cfg.data
         shards = self.shards if data is None else self.conversations(data, "distill")
         with stage(_("distillation")) as report:
-            return distill(
+            made = distill(
                 cfg,
                 teacher,
                 shards,
@@ -299,9 +301,12 @@ class Road:
                 student=student,
                 mix=self.recipe.mix if data is None else None,
                 seed=self.recipe.seed,
-                probes=_probes(cfg, shards),
+                probes=_probes(cfg, shards, report),
                 on_step=_watch(report),
             )
+        if data is not None:
+            tell_packing(made)
+        return made
 
     @functools.cached_property
     def answers(self) -> Artifact:
@@ -355,11 +360,20 @@ def load_whole(path: Path) -> tuple[LM, AnyTokenizer]:
     return loaded.lm, loaded.tokenizer
 
 
-def _probes(cfg: TrainConfig, shards: Artifact) -> Probes | None:
-    """Bits per byte of held-out text, for a training that evaluates on its way."""
+def _probes(cfg: TrainConfig, shards: Artifact, report: Report) -> Probes | None:
+    """Bits per byte of held-out text, for a training that evaluates on its way and says so."""
     if not cfg.eval_every:
         return None
-    return bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
+
+    def telling(name: str, probe: Callable[[LM], float]) -> Callable[[LM], float]:
+        def measure(model: LM) -> float:
+            report(None, _("evaluation: {name}").format(name=name))
+            return probe(model)
+
+        return measure
+
+    found = bpb_probes(shards, max_tokens=PROBE_TOKENS, seq_len=cfg.seq_len)
+    return {name: telling(name, probe) for name, probe in found.items()}
 
 
 def _watch(report: Report) -> Callable[[Step], None]:
@@ -367,6 +381,7 @@ def _watch(report: Report) -> Callable[[Step], None]:
 
     def on_step(step: Step) -> None:
         speed = step.tokens / step.seconds
-        report(step.index / step.total, f"loss {step.loss:.3f} · {speed:,.0f} tok/s")
+        told = _("loss {loss:.3f} · {speed:,.0f} tok/s").format(loss=step.loss, speed=speed)
+        report(step.index / step.total, told)
 
     return on_step

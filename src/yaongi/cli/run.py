@@ -10,6 +10,7 @@ from yaongi.cli.console import emit
 from yaongi.cli.options import (
     dry_run_option,
     json_option,
+    next_command,
     out_option,
     overrides_argument,
     recipe_argument,
@@ -18,8 +19,8 @@ from yaongi.cli.plan import emit_dry_run
 from yaongi.cli.recipe import read_recipe
 from yaongi.cli.road import Road
 from yaongi.core.i18n import translate as _
-from yaongi.core.install import program
 from yaongi.evals.report import for_terminal
+from yaongi.interop.targets import check
 
 
 @click.command(
@@ -40,6 +41,8 @@ def command(
     if dry_run:
         emit_dry_run(checked, as_json)
         return
+    for export in checked.export:  # what is missing at the very end shows before any work
+        check(export.to, export.options)
     road = Road(checked, out)
     made = [road.reward] if checked.reward is not None else []
     report = road.report
@@ -54,9 +57,3 @@ def command(
     text = "\n\n".join([for_terminal(report.path), *result["exports"]])
     chats = road.model.manifest.kind != "base"
     emit(result, f"{text}\n\n{next_command(road.model.path, chat=chats)}", as_json)
-
-
-def next_command(model: Path, *, chat: bool) -> str:
-    """What to type now."""
-    verb = f"chat {model}" if chat else f'generate {model} --prompt "..."'
-    return _("Next: {command}").format(command=f"{program('yaongi')} {verb}")

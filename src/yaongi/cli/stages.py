@@ -11,12 +11,15 @@ import click
 from yaongi.cli import data_examples, data_quality, data_report, tokenizer_extend
 from yaongi.cli.console import emit
 from yaongi.cli.continue_ import imported_licences
+from yaongi.cli.distilling import asked_line
 from yaongi.cli.funnel import funnel
 from yaongi.cli.options import (
     dry_run_option,
     json_option,
+    kind_name,
     licence_lines,
     model_option,
+    next_command,
     origin_lines,
     out_option,
     overrides_argument,
@@ -37,7 +40,9 @@ def _summary(artifact: Artifact, as_json: bool) -> None:
     size = human_bytes(sum(f.bytes for f in m.files.values()))
     result = {"kind": m.kind, "path": str(artifact.path), "counts": m.counts, "metrics": m.metrics}
     more = funnel(m.counts) if m.kind == "corpus" else []
-    lines = [f"{m.kind}: {artifact.path} ({size})", *origin_lines(artifact), *more]
+    lines = [f"{kind_name(m.kind)}: {artifact.path} ({size})", *origin_lines(artifact), *more]
+    if m.kind in ("base", "sft"):
+        lines.append(next_command(artifact.path, chat=m.kind == "sft"))
     emit(result, "\n".join(lines), as_json)
 
 
@@ -90,7 +95,11 @@ def data_build(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_js
 @json_option
 def data_ask(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Make the corpus of answers."""
-    _summary(road_to("answers-corpus", recipe, overrides, out).answers, as_json)
+    road = road_to("answers-corpus", recipe, overrides, out)
+    made = road.answers
+    _summary(made, as_json)
+    if not as_json:
+        click.echo(asked_line(road.folder("answers")))
 
 
 data.add_command(data_examples.command)
@@ -200,7 +209,8 @@ def sft(
 @click.command(
     help=_(
         "Train a student on a recipe's text, or its conversations, and on what a teacher with the "
-        "same tokenizer expects: the recipe's own model, or the one given."
+        "same tokenizer expects. The teacher is the recipe's own model, or the one given with "
+        "--teacher."
     ),
     epilog=_(
         "Example: yaongi distill recipes/distill-small.yaml --teacher runs/korean-small/26m/base"
@@ -222,6 +232,8 @@ def distill(
     as_json: bool,
 ) -> None:
     """Make the student."""
+    stated = read_recipe(recipe, overrides)
+    stated.stated("distill", stated.distill)  # before --teacher makes a section of itself alone
     given = {"teacher": teacher, "student": model}
     named = [f"distill.{k}={json.dumps(str(v))}" for k, v in given.items() if v is not None]
     if model is not None:

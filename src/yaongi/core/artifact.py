@@ -193,12 +193,27 @@ def open_artifact(path: str | Path, kind: str | Sequence[str] | None = None) -> 
     kinds = [kind] if isinstance(kind, str) else list(kind or [])
     if kinds and manifest.kind not in kinds:
         raise ArtifactError(
-            "{path} is a '{found}' artifact; expected {expected}.",
+            "{path} is a '{found}' artifact; expected {expected}. {help}",
             path=path,
             found=manifest.kind,
             expected=" / ".join(f"'{k}'" for k in kinds),
+            help=_no_model(manifest.kind) if "base" in kinds else "",
         )
     return Artifact(path, manifest)
+
+
+def _no_model(kind: str) -> str:
+    """What to do with an artifact that is taken for a model."""
+    return {
+        "adapter": translate(
+            "It is an adapter: name its model and give this as --adapter, write it into its model "
+            "with yaongi merge, or export it with --to peft."
+        ),
+        "reward": translate(
+            "It judges answers and is no model to talk to: yaongi reward evaluate measures it, "
+            "yaongi grpo learns from it."
+        ),
+    }.get(kind, "")
 
 
 def _check_schema(path: Path, content: Any) -> None:
@@ -216,7 +231,8 @@ def _check_schema(path: Path, content: Any) -> None:
 def _why(path: Path) -> str:
     if partial_path(path).is_dir():
         return translate(
-            "the stage that makes it has not finished ({partial} is there).",
+            "the stage that makes it has not finished ({partial} is there). Run the same command "
+            "again.",
             partial=partial_path(path),
         )
     if path.suffix == ".partial":
@@ -233,7 +249,11 @@ def _why(path: Path) -> str:
 
 
 class Draft:
-    """An artifact being made. Write files below ``path``, then call ``finish`` once."""
+    """An artifact being made. Write files below ``path``, then call ``finish`` once.
+
+    Attributes:
+        stop_when_done: the user wants to stop, but too late to leave this stage unfinished.
+    """
 
     def __init__(
         self,
@@ -250,6 +270,7 @@ class Draft:
         self.parents = list(parents)
         self.seed = seed
         self.artifact: Artifact | None = None
+        self.stop_when_done = False
 
     def finish(
         self,
@@ -402,14 +423,16 @@ def existing(
     if found.manifest.seed != seed:
         changes.append(f"seed: {found.manifest.seed} -> {seed}")
     for old, new in zip(found.manifest.parents, parents, strict=False):
-        if old.hash != new.hash:
+        told = old.kind == "source" and changes  # its settings, the data folder too, are in config
+        if old.hash != new.hash and not told:
             changes.append(translate("its input {path} has changed", path=new.path))
     if len(found.manifest.parents) != len(parents):
         changes.append(translate("it was made from other inputs"))
     if changes:
         raise ArtifactError(
             "{path} holds a result of different settings: {changes}. "
-            "Choose another --out, or remove the folder to make it again.",
+            "Remove that folder to make it again. To keep it, give another --out where it is the "
+            "command's own result; name=NEW gives a recipe's other folders another place.",
             path=out,
             changes="; ".join(changes[:4]),
         )

@@ -102,7 +102,7 @@ class Registry(Generic[C]):
             raise ConfigError(
                 "'{kind}' is not a known {what}. {help} A plug-in is written my_module:MyThing.",
                 kind=kind,
-                what=self.what,
+                what=_noun(self.what),
                 help=did_you_mean(kind, self.builtin),
             )
         found = import_plugin(target, self.what)
@@ -110,7 +110,7 @@ class Registry(Generic[C]):
             raise ConfigError(
                 "'{target}' is not a {what}: it must be a class derived from {base}.",
                 target=target,
-                what=self.what,
+                what=_noun(self.what),
                 base=f"{self.base.__module__}.{self.base.__name__}",
             )
         return found
@@ -128,10 +128,26 @@ class Registry(Generic[C]):
         if kind in (None, PydanticUndefined):
             raise ConfigError(
                 "which {what}? Give its kind: {known}.",
-                what=self.what,
+                what=_noun(self.what),
                 known=", ".join(self.builtin),
             )
         return self.lookup(str(kind)).model_validate({**value, "kind": kind})
+
+
+def _noun(what: str) -> str:
+    """What a registry holds, in the user's language."""
+    return {
+        "executor": translate("executor"),
+        "filter": translate("filter"),
+        "layer kind": translate("layer kind"),
+        "optimizer": translate("optimizer"),
+        "preference loss": translate("preference loss"),
+        "reward": translate("reward"),
+        "schedule": translate("schedule"),
+        "source": translate("source"),
+        "task": translate("task"),
+        "tracker": translate("tracker"),
+    }.get(what, what)
 
 
 def import_plugin(target: str, what: str) -> Any:
@@ -144,7 +160,7 @@ def import_plugin(target: str, what: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             "The {what} '{target}' cannot be imported: {reason}",
-            what=what,
+            what=_noun(what),
             target=target,
             reason=error,
         ) from error
@@ -159,8 +175,18 @@ def parse(cls: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(item, where) for item in error.errors()]
+        lines = [_explain(item, where) for item in _causes(error.errors())]
         raise ConfigError("{problems}", problems="\n".join(lines)) from error
+
+
+def _causes(errors: Sequence[Any]) -> list[Any]:
+    """Without what pydantic says of a list only because something in it is wrong."""
+    places = [tuple(item["loc"]) for item in errors]
+    return [
+        item
+        for item, here in zip(errors, places, strict=True)
+        if not any(len(at) > len(here) and at[: len(here)] == here for at in places)
+    ]
 
 
 def _explain(item: Any, where: str) -> str:

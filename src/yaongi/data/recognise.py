@@ -6,6 +6,7 @@ with a reason, never an end of the run.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -83,7 +84,7 @@ def documents(
             text, metadata = recognise(row, fields)
         except BrokenRow as error:
             layout.failed(error, row)
-            error.row = error.row or repr(row)
+            error.row = error.row or _as_json(row)
             reject(where, line, error)
             continue
         layout.understood = True
@@ -140,3 +141,9 @@ def _check_unicode(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
         raise BrokenRow("not Unicode text", ascii(text)) from error
+
+
+def _as_json(row: object) -> str:
+    """A row as a person can paste it back; a lone surrogate as its escape."""
+    written = json.dumps(row, ensure_ascii=False, default=str)
+    return written.encode(errors="backslashreplace").decode()

@@ -64,8 +64,21 @@ def check(messages: list[Turn], *, generation_prompt: bool = False) -> None:
     try:
         chat.validate(messages, generation_prompt=generation_prompt)
     except DataError as error:  # its fields would make every row a reason of its own
-        fields = {**error.fields, "place": "n", "call": "..."}
-        raise BrokenRow(error.template.format(**fields)) from error
+        raise BrokenRow(_reason(error)) from error
+
+
+def _reason(error: DataError) -> str:
+    """A fault of a conversation without the place it is at, as rows are counted by it."""
+    reason = {
+        "Message {place} ({role}) is empty.": "a message of the {role} is empty",
+        "Message {place}: '{role}' cannot come {where}.": "'{role}' cannot come {where}",
+        "Message {place}: a tool answers, but nothing was called.": "a tool answers, but nothing "
+        "was called",
+        "The conversation has no assistant turn to learn from.": "no answer to learn from",
+    }.get(error.template)
+    if reason is None:
+        reason = error.template.removeprefix("Message {place}: ").removesuffix(".")
+    return reason.format(**{**error.fields, "place": "n", "call": "..."})
 
 
 def string(row: Mapping[str, Any], column: str) -> str:

@@ -96,6 +96,17 @@ def _reasons() -> dict[str, str]:
         "chosen and rejected answer different prompts": translate(
             "chosen and rejected answer different prompts"
         ),
+        "no answer to learn from": translate("no answer to learn from"),
+        "a tool answers, but nothing was called": translate(
+            "a tool answers, but nothing was called"
+        ),
+        "fewer than two answers to compare": translate("fewer than two answers to compare"),
+        "all answers are ranked the same": translate("all answers are ranked the same"),
+        "answers have neither ranks nor scores": translate("answers have neither ranks nor scores"),
+        "history is not a list of question and answer": translate(
+            "history is not a list of question and answer"
+        ),
+        "text is no question and answer": translate("text is no question and answer"),
         "unreadable": translate("unreadable"),
         "never settles": translate("never settles"),
         "no text": translate("no text"),
@@ -164,6 +175,15 @@ def _about() -> dict[str, str]:
             "{} holds something that is not a message"
         ),
         r"(\S+) has a content that is not text": translate("{} has a content that is not text"),
+        r"(\S+) does not have a number for each answer": translate(
+            "{} does not have a number for each answer"
+        ),
+        r"(\S+) holds something that is not a number": translate(
+            "{} holds something that is not a number"
+        ),
+        r"a message of the (\S+) is empty": translate("a message of the {} is empty"),
+        r"'(\S+)' cannot come first": translate("'{}' cannot come first"),
+        r"'(\S+)' cannot come after '(\S+)'": translate("'{}' cannot come after '{}'"),
         r"line in (\S+)": translate("line in {}"),
         r"(\d+)-grams": translate("{}-grams"),
         r"one (\d+)-gram": translate("one {}-gram"),

@@ -1,13 +1,15 @@
 """Where a model can be exported to: one function per target, found by name.
 
 A target is ``export(model, out, *, <its options>) -> facts``: it reads a model folder, writes
-``out``, and returns what it did as plain JSON values. Adding one is one file and one line here.
+``out``, and returns what it did as plain JSON values. Adding one is one file and one line here. A
+module that needs an optional package has a function ``library`` that returns it.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,26 @@ def export(kind: str, model: Path, out: Path, **options: Any) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown target, or an option it does not have.
     """
-    function = _lookup(kind)
     given = {name: value for name, value in options.items() if value is not None}
+    return _checked(kind, given)(model, out, **given)
+
+
+def check(kind: str, options: Mapping[str, Any]) -> None:
+    """Whether ``export`` could begin, before there is a model.
+
+    Raises:
+        ConfigError: as ``export``.
+        CapabilityError: a package is missing.
+    """
+    function = _checked(kind, options)
+    needs = getattr(importlib.import_module(function.__module__), "library", None)
+    if needs is not None:
+        needs()
+
+
+def _checked(kind: str, given: Mapping[str, Any]) -> Export:
+    """The function of a target that has these options."""
+    function = _lookup(kind)
     known = list(inspect.signature(function).parameters)[2:]
     for name in given:
         if name not in known:
@@ -43,7 +63,7 @@ def export(kind: str, model: Path, out: Path, **options: Any) -> dict[str, Any]:
                 name=name,
                 help=did_you_mean(name, known),
             )
-    return function(model, out, **given)
+    return function
 
 
 def _lookup(kind: str) -> Export:

@@ -223,7 +223,8 @@ def run_training(
         CheckpointError: the folder holds a run of other settings or only damaged checkpoints.
         NumericsError: loss or gradient not finite.
         StorageError: the disk is full; the last good checkpoint is intact.
-        KeyboardInterrupt: after SIGINT or SIGTERM, once a checkpoint is written.
+        KeyboardInterrupt: after SIGINT or SIGTERM, once a checkpoint is written. One that comes
+            in the last step is raised by ``finish``, so that what is trained is kept.
     """
     run = _Run(model, batches, objective, cfg, work, probes or {}, watch, freezing, cycle)
     run.start(steps)
@@ -232,7 +233,7 @@ def run_training(
         RunLog(
             work.path, cfg.trackers, name=name, config=work.config, resume_step=resume_step
         ) as metrics,
-        _Signals() as stop,
+        _Signals(lambda: run.compiling) as stop,
     ):
         run.begin(metrics)
         for step in run.steps():
@@ -242,6 +243,7 @@ def run_training(
             if stop.requested and not step.last:
                 run.save()
                 raise KeyboardInterrupt
+        work.stop_when_done = stop.requested
     return run.progress
 
 
@@ -288,6 +290,7 @@ class _Run:
         ckpt.sweep(self.root)
         if (found := ckpt.newest(self.root)) is not None:
             self._load(found)
+        self.first = self.progress.step
 
     def _choose(self, plan: Plan | None, steps: int | None) -> None:
         """Resolve precision and compilation: as planned, or as the settings say."""
@@ -381,9 +384,14 @@ class _Run:
             )
         return steps
 
+    @property
+    def compiling(self) -> bool:
+        """Whether the step under way is the first of this process, and is compiled on its way."""
+        return self.compiled and self.progress.step == self.first
+
     def steps(self) -> Iterator[Step]:
         """The remaining steps of the plan, which a time budget may still change on the way."""
-        self.stepping_since, self.first = time.monotonic(), self.progress.step
+        self.stepping_since = time.monotonic()
         late = False
         while True:
             open_until = self.cfg.schedule.open_until(self.plan.steps) if self.cfg.minutes else 0
@@ -501,7 +509,13 @@ class _Run:
         ckpt.warn_if_moved(self.progress.machine, here)
         self.progress.machine = here
         self.spent = self.progress.seconds
-        log.info("resuming after step %d of %d", self.progress.step, self.plan.steps)
+        log.warning(
+            translate(
+                "Continuing after step {step} of {steps}.",
+                step=self.progress.step,
+                steps=self.plan.steps,
+            )
+        )
 
 
 def _identity(work: Draft) -> dict[str, Any]:
@@ -520,8 +534,9 @@ def _read_plan(path: Path, identity: dict[str, Any]) -> Plan | None:
     changes = differences(saved["identity"], identity)
     if changes:
         raise CheckpointError(
-            "{path} holds an unfinished run of different settings: {changes}. Choose another "
-            "--out, or remove the folder to start again.",
+            "{path} holds an unfinished run of different settings: {changes}. Remove that folder "
+            "to start again. To keep it, give another --out where it is the command's own result; "
+            "name=NEW gives a recipe's other folders another place.",
             path=path.parents[1],
             changes="; ".join(changes[:4]),
         )
@@ -535,11 +550,17 @@ def recover(work: Draft) -> None:
 
 
 def finish(work: Draft, **manifest: Any) -> Artifact:
-    """``work.finish`` without the checkpoints, which stay beside it until it is complete."""
+    """``work.finish`` without the checkpoints, which stay beside it until it is complete.
+
+    Raises:
+        KeyboardInterrupt: once it is complete, if that was asked for in the last step.
+    """
     aside = _aside(work.out)
     (work.path / "checkpoints").rename(aside)
     done = work.finish(**manifest)
     shutil.rmtree(aside, ignore_errors=True)
+    if work.stop_when_done:
+        raise KeyboardInterrupt
     return done
 
 
@@ -550,8 +571,8 @@ def _aside(out: Path) -> Path:
 class _Signals:
     """Turns the first SIGINT or SIGTERM into a request; a second one acts as usual."""
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, compiling: Callable[[], bool]) -> None:
+        self.requested, self._compiling = False, compiling
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
@@ -562,7 +583,15 @@ class _Signals:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        log.warning(translate("Stopping after this step; the same again stops at once."))
+        if self._compiling():
+            log.warning(
+                translate(
+                    "Stopping after this step, of which compiling the model is a part: that takes "
+                    "minutes. The same again stops at once; the last checkpoint stays."
+                )
+            )
+        else:
+            log.warning(translate("Stopping after this step; the same again stops at once."))
         self._restore()
 
     def __exit__(self, *_: object) -> None:

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from yaongi.core.artifact import Artifact, draft, existing
+from yaongi.core.i18n import translate
 from yaongi.core.seeds import Seed
 from yaongi.data.pair_batches import PackedPairs
 from yaongi.model.io import load_model, save_model
@@ -27,7 +28,15 @@ from yaongi.train.loop import Step
 from yaongi.train.objectives import MicroBatch, Objective, Sums
 from yaongi.train.precision import choose_precision
 from yaongi.train.run import finish, recover, run_training
-from yaongi.tune.pairs import PairConfig, Validation, answers_of, open_pairs, pair_counts
+from yaongi.tune.pairs import (
+    OnNote,
+    PairConfig,
+    Validation,
+    answers_of,
+    open_pairs,
+    pair_counts,
+    quiet,
+)
 from yaongi.tune.preference_losses import DPO, PairLogProbs, PreferenceLoss, PreferenceLossChoice
 from yaongi.tune.reference import (
     Reference,
@@ -61,6 +70,7 @@ def dpo(
     *,
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
+    on_note: OnNote = quiet,
 ) -> Artifact:
     """Tune ``base`` on preferences; continue where an interrupted run stopped.
 
@@ -72,6 +82,7 @@ def dpo(
         base: a model folder, usually a fine-tuned one; it is the reference, too.
         pairs: encoded with the tokenizer of ``base``.
         on_step: as in ``pretrain``.
+        on_note: told how far the reference and each evaluation are.
     Returns: the ``dpo`` artifact at ``out``, a model folder like that of ``base``. Its counts say
         how many pairs were used, how long they are, and how many were too long.
     Raises:
@@ -86,11 +97,11 @@ def dpo(
         recover(work)
         model = load_model(base.path, dtype=torch.float32, verify=True)
         began = time.monotonic()
-        references = _References(cfg, base, pairs, model, work.path / "checkpoints")
+        references = _References(cfg, base, pairs, model, work.path / "checkpoints", on_note)
         objective = preference(cfg.loss, references.of(train, "train"))
         judge = preference(cfg.loss, references.of(held, "val")) if held is not None else None
         reference_s = time.monotonic() - began
-        validation = Validation(held, judge)
+        validation = Validation(held, judge, on_note)
         run = run_training(
             model,
             train,
@@ -163,8 +174,15 @@ class _References:
     """Makes the reference of a split, as the settings and the loss ask for."""
 
     def __init__(
-        self, cfg: DPOConfig, base: Artifact, pairs: Artifact, model: LM, folder: Path
+        self,
+        cfg: DPOConfig,
+        base: Artifact,
+        pairs: Artifact,
+        model: LM,
+        folder: Path,
+        on_note: OnNote,
     ) -> None:
+        self.on_note = on_note
         self.cfg, self.made_from, self.folder = cfg, [base, pairs], folder
         self.device = choose_device(cfg.device)
         self.base, self.model = base, model  # not yet trained, so it is the reference
@@ -191,6 +209,7 @@ class _References:
                 "truncate": cfg.truncate,
                 "domains": cfg.domains,
             },
+            on_progress=lambda share: self.on_note(translate("reference {share:.0%}", share=share)),
         )
 
     def _frozen(self) -> LM:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from yaongi.core.artifact import Artifact
 from yaongi.core.errors import ConfigError
+from yaongi.core.i18n import translate
 from yaongi.core.seeds import Seed
 from yaongi.data.origin import check_tokenizer
 from yaongi.data.pair_batches import PackedPairs
@@ -29,6 +30,14 @@ from yaongi.train.objectives import MicroBatch, Objective, to_device
 from yaongi.train.optim import OptimizerChoice
 from yaongi.train.optim.adamw import AdamW
 from yaongi.tune.epochs import EpochsConfig
+
+OnNote = Callable[[str], None]
+"""Told in a few words, now and then, what is done outside of steps."""
+
+
+def quiet(note: str) -> None:
+    """Tells nobody."""
+
 
 VALIDATION_ROWS = 4
 """Rows of held-out pairs in a forward pass."""
@@ -124,10 +133,13 @@ class Validation:
         pairs: held out; None measures nothing.
         objective: of these pairs; its loss becomes ``val_loss`` and its weighted metrics are
             logged as ``val_NAME``.
+        on_note: told how far a measurement is.
     """
 
-    def __init__(self, pairs: PackedPairs | None, objective: Objective | None) -> None:
-        self.pairs, self.objective = pairs, objective
+    def __init__(
+        self, pairs: PackedPairs | None, objective: Objective | None, on_note: OnNote = quiet
+    ) -> None:
+        self.pairs, self.objective, self.on_note = pairs, objective, on_note
         self.found: dict[str, float] = {}
 
     @property
@@ -138,7 +150,12 @@ class Validation:
     def measure(self, model: LM) -> float:
         """The mean loss over the held-out pairs; ``found`` gets the other means."""
         assert self.pairs is not None and self.objective is not None
-        self.found = evaluate_pairs(model, self.pairs, self.objective)
+        self.found = evaluate_pairs(
+            model,
+            self.pairs,
+            self.objective,
+            lambda share: self.on_note(translate("held-out pairs {share:.0%}", share=share)),
+        )
         return self.found.pop("loss")
 
     def logged(self) -> dict[str, float]:
@@ -159,10 +176,16 @@ class Validation:
 
 
 @torch.no_grad()
-def evaluate_pairs(model: LM, pairs: PackedPairs, objective: Objective) -> dict[str, float]:
+def evaluate_pairs(
+    model: LM,
+    pairs: PackedPairs,
+    objective: Objective,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, float]:
     """Mean ``loss`` and weighted metrics of an objective over every pair once."""
     sums: dict[str, float] = {}
-    for batch in pairs.in_order():
+    for done, batch in enumerate(pairs.in_order()):
+        on_progress(done * pairs.batch_rows / pairs.rows_per_epoch)
         found = objective(model, to_device(batch, 0, len(batch.ids), model.device))
         for name, value in {"loss": found.nll, **found.weighted}.items():
             sums[name] = sums.get(name, 0.0) + float(value)

@@ -75,6 +75,7 @@ def precomputed_reference(
     *,
     made_from: list[Artifact],
     reads: dict[str, Any],
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> Reference:
     """``table_reference`` of a file below ``folder``, written first unless it is there.
 
@@ -89,18 +90,24 @@ def precomputed_reference(
     made = [a.hash for a in made_from], reads, precision.name
     path = folder / f"reference-{sha256_json(made)[:16]}.safetensors"
     if not path.is_file():
-        table = log_prob_table(model, precision, pairs)
+        table = log_prob_table(model, precision, pairs, on_progress)
         folder.mkdir(exist_ok=True)
         write_with(path, lambda temporary: _torch_files.save_file({"log_probs": table}, temporary))
     return table_reference(read_tensors(path)["log_probs"])
 
 
 @torch.no_grad()
-def log_prob_table(model: LM, precision: Precision, pairs: PackedPairs) -> Tensor:
+def log_prob_table(
+    model: LM,
+    precision: Precision,
+    pairs: PackedPairs,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> Tensor:
     """(pairs, 2) float32 on the CPU: what ``model`` gives every chosen and rejected answer."""
     table = torch.full((len(pairs), 2), torch.nan)
     ask = live_reference(model.eval())
-    for batch in pairs.in_order():
+    for done, batch in enumerate(pairs.in_order()):
+        on_progress(done * pairs.batch_rows / pairs.rows_per_epoch)
         part = to_device(batch, 0, len(batch.ids), model.device)
         answers = answers_of(part)
         with precision.autocast():

@@ -32,12 +32,14 @@ from yaongi.train.objectives import MicroBatch, Objective, Sums
 from yaongi.train.run import finish, recover, run_training
 from yaongi.tune.pairs import (
     VALIDATION_ROWS,
+    OnNote,
     PairConfig,
     Validation,
     answers_of,
     evaluate_pairs,
     open_pairs,
     pair_counts,
+    quiet,
 )
 from yaongi.tune.preference_losses import bradley_terry_loss
 
@@ -58,6 +60,7 @@ def train_reward(
     *,
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
+    on_note: OnNote = quiet,
 ) -> Artifact:
     """Make a reward model of ``base``; continue where an interrupted run stopped.
 
@@ -68,6 +71,7 @@ def train_reward(
         base: a model folder, usually a fine-tuned one.
         pairs: encoded with the tokenizer of ``base``.
         on_step: as in ``pretrain``.
+        on_note: told how far each evaluation is.
     Returns: the ``reward`` artifact at ``out``: a model folder with ``reward_head.safetensors``.
     Raises:
         DataError, TokenizerError, ArtifactError: see ``open_pairs``.
@@ -84,7 +88,7 @@ def train_reward(
         head = new_head(model, seeds.split("head"))
         model.add_module(HEAD, head)  # learns, and is in checkpoints, with the rest
         objective = bradley_terry(head)
-        validation = Validation(held, objective)
+        validation = Validation(held, objective, on_note)
         run = run_training(
             model,
             train,
@@ -160,7 +164,8 @@ def evaluate_reward(
     truncate: bool = False,
 ) -> dict[str, float]:
     """``accuracy``, ``margin``, ``loss`` and the mean rewards over the pairs of a split, and
-    how many ``pairs`` there were.
+    how many ``pairs`` there were; ``chosen_longer`` is the share of them that taking the longer
+    answer gets right.
 
     Args:
         domains: which domains; None takes all that have pairs in ``split``.
@@ -179,7 +184,7 @@ def evaluate_reward(
         truncate=truncate,
     )
     found = evaluate_pairs(reward.lm, read, bradley_terry(reward.head))
-    return {**found, "pairs": len(read)}
+    return {**found, "pairs": len(read), "chosen_longer": read.report.chosen_longer}
 
 
 # --- a finished one --------------------------------------------------------------------------

@@ -52,6 +52,15 @@ def test_a_slow_machine_is_told_how_long_it_needs(monkeypatch: pytest.MonkeyPatc
     assert "--minutes 77" in advice(slow, 10.0) and "토큰" in advice(slow, 10.0)
 
 
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_a_group_by_itself_shows_its_help(
+    group: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(group) == 2
+    out, err = capsys.readouterr()
+    assert "Commands" in out + err and "error[" not in err
+
+
 def test_a_misspelt_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["quikstart"]) == 2
     assert "Did you mean 'quickstart'?" in capsys.readouterr().err

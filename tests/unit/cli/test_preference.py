@@ -38,9 +38,12 @@ def told(capsys):
 
 def test_dpo(made, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("yaongi.cli.console.PLAIN_EVERY_S", 0)
     command = ["dpo", str(made["recipe"]), "--model", str(made["base"].path), "--out", "out"]
     assert run([*command, "dpo.train.loss.tau=0.2", "--json"]) == 0
-    found = told(capsys)
+    out, err = capsys.readouterr()
+    assert "reference 0%" in err and "held-out pairs 0%" in err  # what takes long says so
+    found = json.loads(out)
     assert (found["kind"], found["counts"]["steps"]) == ("dpo", 2)
     assert open_artifact("out").manifest.config["loss"] == {"kind": "ipo", "tau": 0.2}
     assert open_artifact("runs/tiny/dpo-pairs", "pairs")
@@ -63,9 +66,11 @@ def test_reward(made, tmp_path, capsys, monkeypatch):
     assert found["accuracy"] == trained["metrics"]["val_accuracy"]
     assert found["low"] <= found["accuracy"] <= found["high"]
     assert run(judge) == 0
-    assert "The chosen answer gets more in" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "The chosen answer gets more in" in text and "the longer one in" in text
+    assert 0 <= found["chosen_longer"] <= 1
     assert run(["chat", trained["path"]]) == 2
-    assert "is a 'reward' artifact" in capsys.readouterr().err
+    assert "judges answers and is no model to talk to" in capsys.readouterr().err
 
 
 def test_a_recipe_without_the_section(made, capsys):

@@ -283,7 +283,7 @@ def test_every_change_is_named(tmp_path: Path) -> None:
     text = str(caught.value)
     for part in ("vocab_size: 100 -> 200", "train.steps: 5 -> 6", "seed: 1 -> 2"):
         assert part in text
-    assert "train.name" not in text and "--out" in text
+    assert "train.name" not in text and "--out" in text and "name=NEW" in text
 
     other = make(tmp_path / "p2", text="other")
     with pytest.raises(ArtifactError, match=r"its input .*/p2 has changed"):

@@ -160,7 +160,7 @@ def test_broken_rows_are_counted_and_kept(tmp_path):
     ]
     assert [(r["source"], r["line"], r["reason"], r["row"]) for r in kept] == [
         ("a.jsonl", 2, "not JSON", "broken"),
-        ("a.jsonl", 3, "text is empty", "{'text': ''}"),
+        ("a.jsonl", 3, "text is empty", '{"text": ""}'),
         ("a.jsonl", 4, "too short", "라"),
     ]
 

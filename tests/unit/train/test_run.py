@@ -260,7 +260,7 @@ def test_a_wrong_plan_is_mended_before_the_decay(inputs, tmp_path, monkeypatch, 
     assert max(lrs) > 50 * lrs[-1]  # it ended with its decay
 
 
-def test_a_mended_plan_survives_a_kill(inputs, tmp_path, monkeypatch):
+def test_a_mended_plan_survives_a_kill(inputs, tmp_path, monkeypatch, caplog):
     clock = Clock()
     monkeypatch.setattr(run_module, "time", clock)
     monkeypatch.setattr(run_module._Run, "_steps_in", lambda self, budget_s: 12)
@@ -275,8 +275,28 @@ def test_a_mended_plan_survives_a_kill(inputs, tmp_path, monkeypatch):
         train(inputs, tmp_path / "timed", config=budget, on_step=killed)
     plan = json.loads((tmp_path / "timed.partial/checkpoints/run.json").read_text())["plan"]
     assert plan["steps"] > 20
+    caplog.clear()
     done = train(inputs, tmp_path / "timed", config=budget, on_step=clock.tick)
+    assert "Continuing after step 20 of" in caplog.text
     assert done.manifest.counts["steps"] >= plan["steps"]
+
+
+def test_a_stop_in_the_last_step_keeps_the_result_and_stops(inputs, whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(inputs, tmp_path / "base", stop_after=whole.manifest.counts["steps"])
+    assert same_weights(tmp_path / "base", whole.path)
+    assert not list(tmp_path.glob(".base*")) and not (tmp_path / "base.partial").exists()
+    train(inputs, tmp_path / "base")  # nothing is left to do
+
+
+@pytest.mark.parametrize(("compiling", "words"), [(True, "compiling the model"), (False, "step;")])
+def test_the_first_ctrl_c_says_what_belongs_to_the_step_and_the_second_acts(
+    caplog, compiling, words
+):
+    with pytest.raises(KeyboardInterrupt), run_module._Signals(lambda: compiling) as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested and words in caplog.text
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_numbers_that_are_not_finite_name_the_checkpoint(inputs, tmp_path):

@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from yaongi.tune.rewards.arithmetic import Arithmetic, answer
 from yaongi.tune.rewards.format import Format
 from yaongi.tune.rewards.korean import Korean, korean_share
 from yaongi.tune.rewards.model import Model
-from yaongi.tune.rewards.process import RewardProcess
+from yaongi.tune.rewards.process import START_S, RewardProcess
 from yaongi.tune.rewards.python_tests import PythonTests, passing, python_of
 from yaongi.tune.rewards.sandbox import Limits, check
 
@@ -200,6 +201,7 @@ def test_a_plug_in_is_chosen_by_module_and_name(plugged):
         ("nan", "it gave nan, which is no finite number"),
         ("-inf", "it gave -inf"),
         ("none", "TypeError"),
+        ("text", "TypeError: it gave the text '1', which is no number"),
         ("hang", "no answer within 1 s"),
         ("die", "its process ended with code 3"),
     ],
@@ -212,6 +214,23 @@ def test_a_reward_that_fails_stops_the_run_and_names_the_row(plugged, text, reas
         assert "'reward_plugins:Moody' failed on the row two" in str(caught.value)
         assert reason in str(caught.value) and text in str(caught.value)
         assert process.scores([sample("5")]) == [5]  # and can be asked again
+
+
+def test_starting_is_no_part_of_a_completions_time(plugged):
+    began = time.monotonic()
+    with RewardProcess(plugged("reward_plugins:Moody", timeout_s=1, on_failure=-1)) as process:
+        assert process.scores([sample("hang")]) == [-1]  # the first thing it is asked
+    assert time.monotonic() - began < START_S / 2
+
+
+@pytest.mark.parametrize(("how", "said"), [("raise", "OSError: no such model"), ("die", "code 4")])
+def test_a_reward_that_cannot_start_says_why(plugged, monkeypatch, how, said):
+    monkeypatch.setenv("REWARD_PLUGINS_START", how)
+    with (
+        RewardProcess(plugged("reward_plugins:Unready")) as process,
+        pytest.raises(RewardError, match=said),
+    ):
+        process.scores([sample("1")])
 
 
 def test_a_failure_counts_what_the_recipe_says(plugged):

@@ -147,7 +147,8 @@ class Notes:
         counts = self.counts[step]
         counts.dropped[row.reason] += 1
         key = digest(row.row.encode(errors="backslashreplace").decode(), self.seed)
-        self.examples.offer(example(row.row, key, labels, step=counts.step, reason=row.reason))
+        shown = example(row.row, key, labels, step=counts.step, reason=row.reason)
+        self.examples.offer({**shown, "file": row.file, "line": row.line})
         if keep and self._aside is not None:
             self._aside.write(rejected_line(row, labels["source"], counts.step))
 

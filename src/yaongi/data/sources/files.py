@@ -121,8 +121,9 @@ class FilesSource(Source):
 
     def fingerprint(self, root: Path) -> str:
         digest = hashlib.sha256()
-        for file in self.files(root)[0]:
-            digest.update(f"{_label(file, root)}\0{file.stat().st_size}\0".encode())
+        below = Path("/") if Path(self.path).expanduser().is_absolute() else root
+        for file in self.files(root)[0]:  # an absolute path is the same below any data folder
+            digest.update(f"{_label(file, below)}\0{file.stat().st_size}\0".encode())
             _sample(file, digest)
         return digest.hexdigest()
 
@@ -143,9 +144,9 @@ class FilesSource(Source):
                     known=KNOWN,
                 )
         else:
-            raise _missing(place, root)
+            raise _missing(self.path, place, root)
         if not found and not root.is_dir():
-            raise _missing(place, root)
+            raise _missing(self.path, place, root)
         if not Path(self.path).expanduser().is_absolute():
             for file in found:
                 check_inside(file, root)
@@ -189,7 +190,15 @@ def _is_visible_file(path: Path, folder: Path) -> bool:
     return path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
 
 
-def _missing(place: Path, root: Path) -> DataError:
+def _missing(path: str, place: Path, root: Path) -> DataError:
+    if place != Path(path).expanduser() and (here := Path(path)).exists():
+        return DataError(
+            "There is no {place}: relative paths are below the data folder (data.root, else "
+            "$YAONGI_DATA, else ./data). There is {here}: write its absolute path, or set root of "
+            "the section's data, as in sft.data.root=.",
+            place=place,
+            here=here.absolute(),
+        )
     if place == root and not root.is_dir():
         return DataError(
             "The data folder {root} does not exist. Set data.root in the recipe or YAONGI_DATA "

@@ -57,7 +57,8 @@ class Reward(Config):
 
     Attributes:
         weight: what it counts in the sum of all rewards.
-        timeout_s: longest time for one completion.
+        timeout_s: longest time for one completion. Starting the reward's process (imports, and
+            what ``prepare`` does) has a minute of its own.
         on_failure: ``stop`` ends the run, naming the row; a number is what a completion gets for
             which the reward raised an error, was no finite number, or took too long. Such
             completions are counted in the metric ``reward_failures``.
@@ -75,6 +76,9 @@ class Reward(Config):
 
     def check(self) -> None:
         """Before the run: raise a YaongiError if it cannot work on this machine."""
+
+    def prepare(self) -> None:
+        """Once in the reward's process, before its first completion: load what scoring needs."""
 
     def score(self, sample: Sample) -> float:
         """The reward of one completion."""

@@ -32,6 +32,10 @@ class Model(Reward):
         """Raise ArtifactError where there is no reward model."""
         open_artifact(self.path, KIND)
 
+    def prepare(self) -> None:
+        """Load the reward model."""
+        _opened(Path(self.path))
+
     def score(self, sample: Sample) -> float:
         """sigma(score - centre), between 0 and 1; an empty answer earns nothing."""
         if not sample.text.strip():

@@ -14,15 +14,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from yaongi.core.errors import RewardError
+from yaongi.core.i18n import translate
 from yaongi.tune.rewards import Reward, Sample
 
 START_S = 60.0
-"""Longest time for a process to import what it needs, before its first answer."""
+"""Longest time for a process to import what it needs and to ``prepare``."""
 
 
 class RewardProcess:
@@ -56,7 +58,7 @@ class RewardProcess:
                 sample = samples[len(found)]
                 score, problem = float(answer.get("score", math.nan)), answer.get("error")
                 if problem is None and not math.isfinite(score):
-                    problem = f"it gave {score}, which is no finite number"
+                    problem = translate("it gave {score}, which is no finite number", score=score)
                 found.append(score if problem is None else self._failed(sample, problem))
         return found
 
@@ -76,42 +78,49 @@ class RewardProcess:
 
     def _ask(self, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
         """One answer for each sample, fewer after a failure that ended the process."""
-        fresh = self._process is None
-        process = self._process = self._process or self._start()
-        assert process.stdin is not None
+        if self._process is None and (problem := self._start()) is not None:
+            yield {"error": problem}
+            return
+        process = self._process
+        assert process is not None and process.stdin is not None
         lines = json.dumps([_plain(sample) for sample in samples]) + "\n"
-        try:
+        with suppress(BrokenPipeError):  # it died; reading says how
             process.stdin.write(lines.encode())
             process.stdin.flush()
-        except BrokenPipeError:  # it died at once; reading says how
-            pass
         for _sample in samples:
-            line = self._read_line(self.reward.timeout_s + START_S * fresh)
-            fresh = False
+            line = self._read_line(self.reward.timeout_s)
             if line is None:
-                code = self._ended()
-                yield {
-                    "error": f"no answer within {self.reward.timeout_s:g} s"
-                    if code is None
-                    else f"its process ended with code {code}"
-                }
+                late = translate("no answer within {seconds:g} s", seconds=self.reward.timeout_s)
+                yield {"error": self._ended(late)}
                 return
             yield json.loads(line)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> str | None:
+        """Start the process and wait until it is ready; what went wrong, if something did."""
+        self._process = process = self._begun()
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it died at once; reading says how
+            process.stdin.write((json.dumps(self.reward.as_json()) + "\n").encode())
+            process.stdin.flush()
+        line = self._read_line(START_S)
+        if line is None:
+            return self._ended(translate("it was not ready within {seconds:g} s", seconds=START_S))
+        problem = json.loads(line).get("error")
+        if problem is not None:
+            self.stop()
+        return problem
+
+    def _begun(self) -> subprocess.Popen[bytes]:
         self._unread = b""
         root = str(Path(__file__).parents[3])
         paths = [root, *sys.path]  # the plug-in is found where the recipe's user has it
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "yaongi.tune.rewards.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)},
             start_new_session=True,
         )
-        assert process.stdin is not None
-        process.stdin.write((json.dumps(self.reward.as_json()) + "\n").encode())
-        return process
 
     def _read_line(self, timeout_s: float) -> bytes | None:
         """The next line; None when time is up or the process has ended."""
@@ -129,15 +138,17 @@ class RewardProcess:
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
-    def _ended(self) -> int | None:
-        """Stop the process; its exit code if it had ended by itself."""
+    def _ended(self, late: str) -> str:
+        """Stop the process; why there was no answer: ``late``, unless it had ended by itself."""
         assert self._process is not None
         try:
             code = self._process.wait(0.5)
         except subprocess.TimeoutExpired:
             code = None
         self.stop()
-        return code
+        if code is None:
+            return late
+        return translate("its process ended with code {code}", code=code)
 
     def stop(self) -> None:
         """End the process, if there is one."""
