@@ -15,7 +15,7 @@ from yaongi.core.i18n import translate as _
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.report import for_terminal
 from yaongi.evals.run import EvalConfig, evaluate
-from yaongi.model.io import MODEL_KINDS
+from yaongi.model.quantized_io import RUNNABLE_KINDS
 
 
 @click.command(
@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Make the report."""
     cfg = parse(EvalConfig, {"tasks": [t.strip() for t in tasks.split(",") if t.strip()]})
-    artifact = open_artifact(model, MODEL_KINDS)
+    artifact = open_artifact(model, RUNNABLE_KINDS)
     given = [open_artifact(path) for path in inputs] or _found_ancestors(artifact)
     whole = load_whole(model)
     if any(task.kind == "bpb" for task in cfg.tasks):

@@ -14,6 +14,8 @@ from torch import Tensor
 
 MIDDLE, LARGEST = 8, 15
 SMALLEST = 1e-30  # a group of one value has no spread; its scale must not be zero
+REACHES, FITS = (1.0, 0.9, 0.8), 2  # measured: a grid of 81 is hardly better
+BLOCK = 1 << 19  # numbers worked on at a time, so that they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,50 @@ class Int4Kernel:
 
 def quantize_groups(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
     """weight (...,N,K), K a multiple of ``group`` -> integers of that shape uint8, and
-    scales (...,K/group,N,2) bfloat16.
+    scales (...,K/group,N,2) bfloat16, with a small squared error in every group.
 
-    The 16 steps go from a group's smallest value to its largest.
+    The steps begin as the reach of the group's values and as parts of it, and are then fitted to
+    the integers by least squares, in turns, as llama.cpp's k-quants do; the best is kept.
     """
-    parts = weight.detach().float().unflatten(-1, (-1, group))
+    rows = weight.detach().reshape(-1, weight.shape[-1])
+    per_block = max(1, BLOCK // weight.shape[-1])
+    found = [_rows(part.float(), group) for part in rows.split(per_block)]
+    ints = torch.cat([ints for ints, _ in found]).view(weight.shape)
+    scales = torch.cat([scales for _, scales in found])
+    scales = scales.view(*weight.shape[:-1], -1, 2).transpose(-3, -2)
+    return ints, scales.contiguous()
+
+
+def _rows(rows: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """(R,K) float32 -> integers (R,K) and scales (R,K/group,2)."""
+    parts = rows.unflatten(-1, (-1, group))
     low, high = parts.aminmax(dim=-1)
-    return round_to(parts, (high - low) / LARGEST, low)
+    middle = (low + high) / 2
+    best = [torch.full_like(low, torch.inf), low, low]  # error, step, value of the integer 0
+    for share in REACHES:
+        step = (share * (high - low) / LARGEST).clamp(min=SMALLEST)
+        zero = middle - step * (LARGEST / 2)
+        for _ in range(FITS + 1):
+            ints = ((parts - zero[..., None]) / step[..., None]).round_().clamp_(0, LARGEST)
+            off = (ints * step[..., None] + zero[..., None] - parts).square_().sum(-1)
+            better = off < best[0]
+            pairs = zip((off, step, zero), best, strict=True)
+            best = [torch.where(better, new, old) for new, old in pairs]
+            step, zero = _fitted(parts, ints, step)
+    _, step, zero = best
+    kept = torch.stack([step, zero + MIDDLE * step], -1).bfloat16()
+    step, zero = kept.float()[..., None].unbind(-2)
+    ints = ((parts - zero) / step).add_(MIDDLE).round_().clamp_(0, LARGEST)
+    return ints.to(torch.uint8).flatten(-2), kept
 
 
-def round_to(parts: Tensor, scale: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-    """Groups (...,N,G,group), their steps and smallest values (...,N,G) -> as ``quantize_groups``.
-
-    The integers are the nearest under the scales as bfloat16 keeps them.
-    """
-    scale = scale.clamp(min=SMALLEST)
-    kept = torch.stack([scale, low + MIDDLE * scale], -1).bfloat16()
-    scale, zero = kept.float()[..., None].unbind(-2)
-    ints = ((parts - zero) / scale).add_(MIDDLE).round_().clamp_(0, LARGEST)
-    return ints.to(torch.uint8).flatten(-2), kept.transpose(-3, -2).contiguous()
+def _fitted(parts: Tensor, ints: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """The line through (integer, value) of each group: step and value at 0, (R,G) each."""
+    middle = ints.mean(-1)
+    around = ints - middle[..., None]
+    slope = (around * parts).sum(-1) / around.square().sum(-1).clamp(min=SMALLEST)
+    slope = torch.where(slope > SMALLEST, slope, step)  # a group of one value has no line
+    return slope, parts.mean(-1) - slope * middle
 
 
 def dequantize_groups(ints: Tensor, scales: Tensor) -> Tensor:

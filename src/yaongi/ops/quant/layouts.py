@@ -27,7 +27,7 @@ def pack(ints: Tensor, layout: str) -> Tensor:
     Raises:
         CheckpointError: no such layout.
     """
-    if _checked(layout) == ROWS:
+    if known(layout) == ROWS:
         return _joined(ints[..., 0::2], ints[..., 1::2])
     whole, rest = _blocks(ints, BLOCKS[layout])
     low, high = whole.mT.chunk(2, -1)  # (...,blocks,K,block)
@@ -39,7 +39,7 @@ def pack(ints: Tensor, layout: str) -> Tensor:
 def unpack(packed: Tensor, layout: str) -> Tensor:
     """The inverse of ``pack``: (...,N,K/2) -> (...,N,K)."""
     low, high = packed & 15, packed >> 4
-    if _checked(layout) == ROWS:
+    if known(layout) == ROWS:
         return torch.stack([low, high], -1).flatten(-2)
     n, k = packed.shape[-2], 2 * packed.shape[-1]
     block = BLOCKS[layout]
@@ -64,7 +64,8 @@ def _blocks(ints: Tensor, block: int) -> tuple[Tensor, Tensor]:
     return whole.unflatten(-2, (count, block)), rest
 
 
-def _checked(layout: str) -> str:
+def known(layout: str) -> str:
+    """The layout. Raises CheckpointError if there is no such one, naming the nearest."""
     if layout not in LAYOUTS:
         raise CheckpointError(
             "There is no layout '{layout}' of int4 matrices. {help}",
