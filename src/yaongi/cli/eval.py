@@ -35,7 +35,7 @@ def command(
     """Make the report."""
     cfg = parse(EvalConfig, {"tasks": [t.strip() for t in tasks.split(",") if t.strip()]})
     artifact = open_artifact(model, RUNNABLE_KINDS)
-    given = [open_artifact(path) for path in inputs] or _found_ancestors(artifact)
+    given = [open_artifact(path) for path in inputs] or found_ancestors(artifact)
     whole = load_whole(model)
     if any(task.kind == "bpb" for task in cfg.tasks):
         given += _heldout_shards(artifact, given, out)
@@ -73,7 +73,7 @@ def _heldout_shards(model: Artifact, given: list[Artifact], out: Path) -> list[A
         ]
 
 
-def _found_ancestors(model: Artifact) -> list[Artifact]:
+def found_ancestors(model: Artifact) -> list[Artifact]:
     """The shards and corpus of pretraining that are still where they were, unchanged.
 
     Those furthest up the ancestry: a chat model's nearest ones are its conversations.

@@ -44,6 +44,7 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "chat": ("yaongi.cli.chat:command", _("talk to a model")),
     "import": ("yaongi.cli.import_:command", _("take in a model of transformers")),
     "export": ("yaongi.cli.export:command", _("write a model for other programs")),
+    "quantize": ("yaongi.cli.quantize:command", _("write a model in 8 or 4 bits")),
     "plan": ("yaongi.cli.plan:command", _("memory, hours and cost before paying")),
     "trace": ("yaongi.cli.trace:command", _("where an artifact came from")),
     "doctor": ("yaongi.cli.doctor:command", _("what this machine can run, and why not")),
