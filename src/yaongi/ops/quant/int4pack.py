@@ -1,7 +1,7 @@
 """The int4 product of PyTorch's CPU operator: fast for a few rows, slower than int8 for many.
 
 Inputs and outputs are rounded to bfloat16, sums are float32 along the row, so a row has the same
-bits whatever rows are beside it. Widths in float32 run scalar code there, a hundred times slower.
+bits whatever rows are beside it. With x in float32 it would run scalar code, thirty times slower.
 """
 
 from __future__ import annotations
