@@ -56,7 +56,9 @@ def main() -> None:
     found: dict[str, Any] = {}
     for to in args.to or ["int4", "int8"]:
         with tempfile.TemporaryDirectory(dir=args.place) as place:
-            found[to] = measure(preset(args.preset), Scheme(to=to), Path(place) / "model")
+            found[to] = measure(
+                preset(args.preset), Scheme.model_validate({"to": to}), Path(place) / "model"
+            )
         facts = {"hardware": machine(), "versions": versions(), "git_commit": git_commit()}
         load = {"command": sys.argv, "load_average": os.getloadavg()[0], "preset": args.preset}
         write_json(args.out, {**load, **facts, "schemes": found})

@@ -193,7 +193,7 @@ class QuantExperts(nn.Module):
         """As ``ExpertWeights``; the kernel is of plain matrices and not asked."""
         banks = cast("dict[str, Any]", dict(self.named_children()))
         tokens = x.flatten(0, 1), chosen.flatten(0, 1), weights.flatten(0, 1)
-        up, down, gate = (banks.get(name) for name in ("up_proj", "down_proj", "gate_proj"))
+        up, down, gate = banks["up_proj"], banks["down_proj"], banks.get("gate_proj")
         return experts_packed(*tokens, up, down, gate, product=_multiply).view_as(x)
 
 
@@ -254,8 +254,8 @@ def narrow(model: LM, scheme: Scheme) -> None:
     Every quantized parameter P becomes ``P.ints`` and ``P.scale``, or ``P.packed`` and
     ``P.scales``; of embeddings and tables, ``table`` stands in P for ``weight``.
     """
-    replace_modules(model.layers, Linear, lambda m: QuantLinear(m, scheme))
-    replace_modules(model.layers, ExpertWeights, lambda m: QuantExperts(m, scheme))
+    replace_modules(model.layers, Linear, functools.partial(QuantLinear, scheme=scheme))
+    replace_modules(model.layers, ExpertWeights, functools.partial(QuantExperts, scheme=scheme))
     replace_modules(model.layers, NgramTable, QuantTable)
     model.embeddings = cast(Any, QuantEmbedding(model.embeddings))
     if model.lm_head is not None:

@@ -51,7 +51,7 @@ def quantize_groups(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
     """
     rows = weight.detach().reshape(-1, weight.shape[-1])
     per_block = max(1, BLOCK // weight.shape[-1])
-    found = [_rows(part.float(), group) for part in rows.split(per_block)]
+    found = [_rows(part.float(), group) for part in torch.split(rows, per_block)]
     ints = torch.cat([ints for ints, _ in found]).view(weight.shape)
     scales = torch.cat([scales for _, scales in found])
     scales = scales.view(*weight.shape[:-1], -1, 2).transpose(-3, -2)
@@ -60,7 +60,7 @@ def quantize_groups(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
 
 def _rows(rows: Tensor, group: int) -> tuple[Tensor, Tensor]:
     """(R,K) float32 -> integers (R,K) and scales (R,K/group,2)."""
-    parts = rows.unflatten(-1, (-1, group))
+    parts = rows.reshape(len(rows), -1, group)
     low, high = parts.aminmax(dim=-1)
     middle = (low + high) / 2
     best = [torch.full_like(low, torch.inf), low, low]  # error, step, value of the integer 0
@@ -78,7 +78,7 @@ def _rows(rows: Tensor, group: int) -> tuple[Tensor, Tensor]:
     kept = torch.stack([step, zero + MIDDLE * step], -1).bfloat16()
     step, zero = kept.float()[..., None].unbind(-2)
     ints = ((parts - zero) / step).add_(MIDDLE).round_().clamp_(0, LARGEST)
-    return ints.to(torch.uint8).flatten(-2), kept
+    return ints.to(torch.uint8).view(rows.shape), kept
 
 
 def _fitted(parts: Tensor, ints: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,5 +93,5 @@ def _fitted(parts: Tensor, ints: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
 def dequantize_groups(ints: Tensor, scales: Tensor) -> Tensor:
     """(...,N,K) float32."""
     scale, zero = scales.float().transpose(-3, -2)[..., None].unbind(-2)
-    parts = ints.float().unflatten(-1, (scales.shape[-3], -1))
-    return (parts.sub_(MIDDLE) * scale + zero).flatten(-2)
+    parts = ints.float().view(*ints.shape[:-1], scales.shape[-3], -1)
+    return (parts.sub_(MIDDLE) * scale + zero).view(ints.shape)

@@ -60,8 +60,8 @@ def _joined(low: Tensor, high: Tensor) -> Tensor:
 def _blocks(ints: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """(...,N,K) -> whole blocks (...,N/block,block,K), and the rows left over."""
     count = ints.shape[-2] // block
-    whole, rest = ints.split([count * block, ints.shape[-2] - count * block], -2)
-    return whole.unflatten(-2, (count, block)), rest
+    whole, rest = ints[..., : count * block, :], ints[..., count * block :, :]
+    return whole.reshape(*ints.shape[:-2], count, block, ints.shape[-1]), rest
 
 
 def known(layout: str) -> str:
