@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/quantize_load.json")
     args = parser.parse_args()
     found: dict[str, Any] = {}
+    if args.out.is_file():
+        found = json.loads(args.out.read_text("utf-8"))["schemes"]
     for to in args.to or ["int4", "int8"]:
         with tempfile.TemporaryDirectory(dir=args.place) as place:
             found[to] = measure(
