@@ -353,3 +353,36 @@ def test_what_tells_of_the_tables_is_none_of_their_text(tmp_path):
     assert [p.name for p in source.files(tmp_path)[0]] == ["poem.txt", "rows.jsonl"]
     (tmp_path / "in" / "rows.jsonl").unlink()  # alone they are texts like others
     assert len(source.files(tmp_path)[0]) == 3
+
+
+EXCHANGE = r"문제: (?P<question>.+?)\n(?:풀이: )?(?P<answer>.+)"
+
+
+def test_a_text_that_is_a_question_and_its_answer_becomes_a_conversation(tmp_path):
+    texts = ["문제: 1 더하기 1은?\n풀이: 둘이다.\n정답: 2", "문제: 몇 개?\n정답: 3", "문제가 없다"]
+    write(tmp_path / "a.jsonl", texts)
+    rejected = []
+    source = parse(FilesSource, {"path": "a.jsonl", "exchange": EXCHANGE})
+    found = list(source.read(Reading(root=tmp_path, reject=rejected.append)))
+    said = [[(m["role"], m["content"]) for m in d.metadata["messages"]] for d in found]
+    assert said == [
+        [("user", "1 더하기 1은?"), ("assistant", "둘이다.\n정답: 2")],
+        [("user", "몇 개?"), ("assistant", "정답: 3")],
+    ]
+    assert [(r.line, r.reason, r.row) for r in rejected] == [
+        (3, "text is no question and answer", "문제가 없다")
+    ]
+
+
+def test_an_exchange_reads_the_column_that_fields_names(tmp_path):
+    (tmp_path / "a.csv").write_text('n,body\n1,문제: 가\n2,"문제: 가?\n나"\n')
+    settings = {"path": "a.csv", "exchange": EXCHANGE, "fields": {"text": "body"}}
+    texts, rejected = read(tmp_path, **settings)
+    assert texts == ["가?\n\n나"]
+    assert len(rejected) == 1
+
+
+@pytest.mark.parametrize("pattern", ["(", "Q: (?P<question>.+)", "(?P<question>.)(?P<reply>.)"])
+def test_an_exchange_without_both_groups_is_refused(pattern):
+    with pytest.raises(ConfigError, match=r"regular expression|question"):
+        parse(FilesSource, {"path": "a.jsonl", "exchange": pattern})

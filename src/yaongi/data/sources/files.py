@@ -7,13 +7,15 @@ document, but for those that are about the tables beside them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datatrove.data import Document
+from pydantic import field_validator
 
-from yaongi.core.errors import DataError, did_you_mean, nearest
-from yaongi.data.recognise import documents
+from yaongi.core.errors import ConfigError, DataError, did_you_mean, nearest
+from yaongi.data.recognise import BrokenRow, Parsed, documents
 from yaongi.data.sources import Reading, Source, Unit, check_inside, locate
 from yaongi.data.sources.formats import KNOWN, Opened, ReadRows, is_text, reader_of
 from yaongi.data.wording import notice
@@ -31,10 +33,33 @@ class FilesSource(Source):
 
     Args:
         path: a file, a folder, or a glob such as ``news/**/*.jsonl.zst``; relative to the root.
+        exchange: a regular expression with the groups ``question`` and ``answer`` that a whole
+            text must match; it is a conversation then, and otherwise kept aside.
     """
 
     kind: str = "files"
     path: str
+    exchange: str | None = None
+
+    @field_validator("exchange")
+    @classmethod
+    def _has_both_groups(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            groups = set(re.compile(pattern, re.DOTALL).groupindex)
+        except re.error as error:
+            raise ConfigError(
+                "'{pattern}' is no regular expression: {error}", pattern=pattern, error=error
+            ) from error
+        if groups != {"question", "answer"}:
+            raise ConfigError(
+                "'{pattern}' needs the groups (?P<question>…) and (?P<answer>…) and no others "
+                "with names; it has: {found}",
+                pattern=pattern,
+                found=", ".join(sorted(groups)) or "-",
+            )
+        return pattern
 
     @property
     def name(self) -> str:
@@ -71,10 +96,28 @@ class FilesSource(Source):
         sizes = [file.stat().st_size + 1 for file in files]
         read = 0
         for file, size in zip(files, sizes, strict=True):
-            for share, document in _read_file(file, self.fields, reading):
+            for share, document in self._read_file(file, reading):
                 reading.advance((read + share * size) / sum(sizes))
                 yield document
             read += size
+
+    def _read_file(self, file: Path, reading: Reading) -> Iterator[tuple[float, Document]]:
+        """(share of the file read, document)."""
+        label = _label(file, reading.root)
+        read: ReadRows | None = reader_of(file)
+        assert read is not None
+        with Opened(file) as opened:
+            share = 0.0
+            fields = {} if is_text(file) else self.fields  # a text file has no columns
+            rows = read(opened)
+            if self.exchange is not None:
+                rows = _exchanges(rows, re.compile(self.exchange, re.DOTALL), fields)
+                fields = {}
+            made = documents(rows, fields, where=label, reject=reading.reject_row)
+            for n, document in enumerate(made):
+                if n % _ADVANCE_ROWS == 0:
+                    share = opened.fraction()
+                yield share, document
 
     def fingerprint(self, root: Path) -> str:
         digest = hashlib.sha256()
@@ -123,21 +166,19 @@ def _choose(found: list[Path], place: Path) -> tuple[list[Path], list[Path]]:
     return chosen, [file for file in found if file not in set(chosen)]
 
 
-def _read_file(
-    file: Path, fields: dict[str, str], reading: Reading
-) -> Iterator[tuple[float, Document]]:
-    """(share of the file read, document)."""
-    label = _label(file, reading.root)
-    read: ReadRows | None = reader_of(file)
-    assert read is not None
-    with Opened(file) as opened:
-        share = 0.0
-        named = {} if is_text(file) else fields  # a text file has no columns
-        made = documents(read(opened), named, where=label, reject=reading.reject_row)
-        for n, document in enumerate(made):
-            if n % _ADVANCE_ROWS == 0:
-                share = opened.fraction()
-            yield share, document
+def _exchanges(
+    rows: Iterable[Parsed], pattern: re.Pattern[str], fields: dict[str, str]
+) -> Iterator[Parsed]:
+    """Rows of a text as rows of a question and its answer."""
+    column = fields.get("text", "text")
+    for line, row in rows:
+        if isinstance(row, BrokenRow) or not isinstance(text := row.get(column), str):
+            yield Parsed(line, row)
+        elif found := pattern.fullmatch(text):
+            rest = {k: v for k, v in row.items() if k != column}
+            yield Parsed(line, {**rest, **found.groupdict()})
+        else:
+            yield Parsed(line, BrokenRow("text is no question and answer", text))
 
 
 def _label(file: Path, root: Path) -> str:
