@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from yaongi.core.config import Config
-from yaongi.model.int8 import replace_modules
+from yaongi.model.int8 import Int8Matrix, replace_modules
 from yaongi.model.layer import Embedding, Exact, Linear
 from yaongi.model.lm import LM
 from yaongi.model.moe import ExpertWeights
@@ -26,7 +26,7 @@ from yaongi.ops.moe.packed import experts_packed
 from yaongi.ops.quant import INT4, INT8
 from yaongi.ops.quant.int4 import dequantize_groups, quantize_groups
 from yaongi.ops.quant.int4pack import MULTIPLE
-from yaongi.ops.quant.int8 import dequantize_rows, quantize_rows
+from yaongi.ops.quant.int8 import quantize_rows
 from yaongi.ops.quant.layouts import pack, unpack
 
 
@@ -49,26 +49,16 @@ class Scheme(Config):
         return next((g for g in self.groups if n_in % g == 0), None)
 
 
-class Int8Weight(Exact):
-    """A matrix or a stack of them: ints (...,N,K) int8, scale (...,N) float32."""
-
-    exact = ("scale",)
-    ints: Tensor
-    scale: Tensor
+class Int8Weight(Int8Matrix):
+    """A matrix or a stack of them that multiplies in few bits."""
 
     def __init__(self, shape: torch.Size) -> None:
-        super().__init__()
-        self.register_buffer("ints", torch.empty(shape, dtype=torch.int8))
-        self.register_buffer("scale", torch.empty(shape[:-1]))
+        super().__init__(torch.zeros(shape))
         self.product = INT8.pick(self.ints.device)
 
     def quantized(self, weight: Tensor) -> dict[str, Tensor]:
         """What would hold ``weight`` here, by name."""
         return dict(zip(("ints", "scale"), quantize_rows(weight), strict=True))
-
-    def matrix(self) -> Tensor:
-        """(...,N,K) float32, as it multiplies."""
-        return dequantize_rows(self.ints, self.scale)
 
     def rows(self, ids: Tensor) -> Tensor:
         """ids (...) -> (...,K) float32."""
@@ -191,10 +181,12 @@ class QuantExperts(nn.Module):
 
     def forward(self, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """As ``ExpertWeights``; the kernel is of plain matrices and not asked."""
-        banks = cast("dict[str, Any]", dict(self.named_children()))
         tokens = x.flatten(0, 1), chosen.flatten(0, 1), weights.flatten(0, 1)
-        up, down, gate = banks["up_proj"], banks["down_proj"], banks.get("gate_proj")
-        return experts_packed(*tokens, up, down, gate, product=_multiply).view_as(x)
+        return experts_packed(*tokens, *self.banks(), product=_multiply).view_as(x)
+
+    def banks(self) -> Any:
+        """The stacks up, down, and gate or None; indexed by expert they give its product."""
+        return [getattr(self, name, None) for name in ("up_proj", "down_proj", "gate_proj")]
 
 
 def _multiply(x: Tensor, product: Callable[[Tensor], Tensor]) -> Tensor:
