@@ -62,6 +62,8 @@ def test_int4_product_is_the_dequantized_one(name, shape):
 @pytest.mark.parametrize("op", [INT4, INT8], ids=lambda op: op.name)
 def test_a_row_has_the_same_bits_alone_and_together(op):
     product = op.pick(CPU)
+    if product is op.pick(CPU, "reference"):
+        pytest.skip("the reference multiplies as PyTorch does, and makes no promise")
     for n, k in [(80, 1088), (512, 2048)]:
         if op is INT8:
             matrix = quantize_rows(normal(n, k))
