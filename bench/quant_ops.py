@@ -1,8 +1,8 @@
 """Which of PyTorch's operators multiply few-bit matrices here, how fast, with which activations.
 
-Each call takes another matrix, more of them than the caches hold, so that a single row is bound by
-memory where the operator is good enough. CPU time is that of all threads together, and hardly
-feels what else the machine does: with one thread it is the time on a quiet machine.
+Each call takes another matrix, more of them than an L2 cache holds. CPU time is that of all
+threads together, and hardly feels what else the machine does: with one thread it is the time on a
+quiet machine.
 
     python bench/quant_ops.py [--threads 2] [--shape 2048x1024]
 """
