@@ -139,15 +139,12 @@ def test_a_layer_is_that_of_the_widened_matrices(tmp_path, pattern, scheme):
 
 @SCHEMES
 def test_rows_alone_are_rows_together_to_the_bit(quantized, scheme):
-    m = yaongi.load(quantized[scheme.to].path)
-    requests = [
-        Request(
-            [0, *IDS[i % 3, : 5 + 3 * i].tolist()], Generation(max_tokens=6, temperature=1.0), i
-        )
-        for i in range(5)
-    ]
-    together = Engine(m.lm, m.tokenizer).complete(requests)
-    alone = [Engine(m.lm, m.tokenizer).complete([r])[0] for r in requests]
+    lm, tokenizer = yaongi.load(quantized[scheme.to].path).lm, tiny.tokenizer()
+    rules = Generation(max_tokens=6, temperature=1.0)
+    prompts = [[0, *IDS[i % 3, : 5 + 3 * i].tolist()] for i in range(5)]
+    requests = [Request(prompt, rules, i) for i, prompt in enumerate(prompts)]
+    together = Engine(lm, tokenizer).complete(requests)
+    alone = [Engine(lm, tokenizer).complete([r])[0] for r in requests]
     assert together == alone
 
 
@@ -259,7 +256,7 @@ def test_tensors_that_are_not_the_models_are_named(quantized, tmp_path):
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     model = tiny.lm("-")
     with torch.no_grad():
-        model.mixers()[0].up_proj.weight[3, 4] = torch.inf
+        model.get_parameter("layers.0.mixer.up_proj.weight")[3, 4] = torch.inf
     source = model_folder(tmp_path / "m", model)
     with pytest.raises(CheckpointError, match=r"layers\.0\.mixer\.up_proj\.weight"):
         quantize(source, tmp_path / "q", INT4)
