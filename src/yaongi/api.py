@@ -36,9 +36,11 @@ from yaongi.interop.llamacpp import LlamaCpp
 from yaongi.model.adapted import BASE
 from yaongi.model.adapter_io import load_adapters
 from yaongi.model.count import count
-from yaongi.model.io import CONFIG, MODEL_KINDS, WEIGHTS, load_model
+from yaongi.model.io import CONFIG, WEIGHTS, load_model
 from yaongi.model.lm import LM, LMConfig
 from yaongi.model.lora import using_adapters
+from yaongi.model.quantized_io import KIND as QUANTIZED
+from yaongi.model.quantized_io import RUNNABLE_KINDS, load_quantized
 from yaongi.notebook.card import Facts, model_card
 from yaongi.notebook.chat import ChatBox
 from yaongi.notebook.stream import TextStream
@@ -59,9 +61,10 @@ def load(
     tables_on_host: bool = False,
     engine: str = "auto",
 ) -> Model:
-    """Open a model: an artifact of ``pretrain`` or ``sft``, or a plain model folder.
+    """Open a model: an artifact of ``pretrain``, ``sft`` or ``quantize``, or a plain model folder.
 
-    Every file of an artifact is compared with its recorded hash first.
+    Every file of an artifact is compared with its recorded hash first; large quantized weights,
+    which are mapped and not read, with their size.
 
     Args:
         adapter: folders of adapters of this model (``yaongi lora``): one, or several to choose
@@ -79,12 +82,21 @@ def load(
             adapter of another model.
         CapabilityError: the device is not there, or llama.cpp is not, or it cannot do what was
             asked.
+        ConfigError: an adapter, or tables on the host, for a quantized model.
     """
     path = Path(path)
     if _engine(engine, path) == "llamacpp":
         return _open_gguf(path, adapter, context_len)
-    trained_len = _check_folder(path)
+    kind, trained_len = _check_folder(path)
     where = choose_device(device)
+    if kind == QUANTIZED:
+        if adapter or tables_on_host:
+            raise ConfigError(
+                "A quantized model takes neither an adapter nor tables_on_host: write the adapter "
+                "into its model with yaongi merge and quantize that."
+            )
+        lm = load_quantized(path, dtype=_dtype(dtype, where), device=where)
+        return Model(lm, open_tokenizer(path), context_len=context_len or trained_len, path=path)
     lm = load_model(
         path,
         dtype=_dtype(dtype, where),
@@ -378,13 +390,14 @@ def _facts(model: Model) -> Facts:
     )
 
 
-def _check_folder(path: Path) -> int | None:
-    """Raise unless ``path`` holds a model; the length it was trained on, if it says."""
+def _check_folder(path: Path) -> tuple[str | None, int | None]:
+    """Raise unless ``path`` holds a model; its kind and length in training, if it says."""
     if (path / MANIFEST).is_file():
-        return open_artifact(path, MODEL_KINDS).manifest.config.get("seq_len")
+        manifest = open_artifact(path, RUNNABLE_KINDS).manifest
+        return manifest.kind, manifest.config.get("seq_len")
     missing = next((name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()), None)
     if missing is None:
-        return None
+        return None, None
     inside = [d.name for d in sorted(path.glob("*")) if (d / WEIGHTS).is_file()]
     if not path.is_dir():
         reason = _("there is no such folder.")

@@ -15,7 +15,7 @@ from yaongi.core.i18n import translate as _
 from yaongi.data.shards import ShardsConfig, build_shards
 from yaongi.evals.report import for_terminal
 from yaongi.evals.run import EvalConfig, evaluate
-from yaongi.model.io import MODEL_KINDS
+from yaongi.model.quantized_io import RUNNABLE_KINDS
 
 
 @click.command(
@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Make the report."""
     cfg = parse(EvalConfig, {"tasks": [t.strip() for t in tasks.split(",") if t.strip()]})
-    artifact = open_artifact(model, MODEL_KINDS)
-    given = [open_artifact(path) for path in inputs] or _found_ancestors(artifact)
+    artifact = open_artifact(model, RUNNABLE_KINDS)
+    given = [open_artifact(path) for path in inputs] or found_ancestors(artifact)
     whole = load_whole(model)
     if any(task.kind == "bpb" for task in cfg.tasks):
         given += _heldout_shards(artifact, given, out)
@@ -73,7 +73,7 @@ def _heldout_shards(model: Artifact, given: list[Artifact], out: Path) -> list[A
         ]
 
 
-def _found_ancestors(model: Artifact) -> list[Artifact]:
+def found_ancestors(model: Artifact) -> list[Artifact]:
     """The shards and corpus of pretraining that are still where they were, unchanged.
 
     Those furthest up the ancestry: a chat model's nearest ones are its conversations.

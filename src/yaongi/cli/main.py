@@ -45,6 +45,7 @@ VERBS = {  # verb -> (module:attribute, one line for `yaongi --help`)
     "serve": ("yaongi.cli.serve:command", _("answer over HTTP as OpenAI does, with a chat page")),
     "import": ("yaongi.cli.import_:command", _("take in a model of transformers")),
     "export": ("yaongi.cli.export:command", _("write a model for other programs")),
+    "quantize": ("yaongi.cli.quantize:command", _("write a model in 8 or 4 bits")),
     "push": ("yaongi.cli.hub:push", _("send an artifact to the Hugging Face Hub")),
     "pull": ("yaongi.cli.hub:pull", _("fetch one from there")),
     "plan": ("yaongi.cli.plan:command", _("memory, hours and cost before paying")),

@@ -170,6 +170,19 @@ def check_file(
         )
 
 
+def check_size(path: Path, size: int) -> None:
+    """Raise ArtifactError unless ``path`` has this size: what a file cut short has not."""
+    if not path.is_file():
+        raise ArtifactError("{path} is missing.", path=path)
+    if (found := path.stat().st_size) != size:
+        raise ArtifactError(
+            "{path} is damaged: expected {size} bytes, found {found_size}.",
+            path=path,
+            size=size,
+            found_size=found,
+        )
+
+
 def open_artifact(path: str | Path, kind: str | Sequence[str] | None = None) -> Artifact:
     """Open a finished artifact.
 

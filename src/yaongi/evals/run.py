@@ -14,8 +14,8 @@ from yaongi.core.seeds import Seed
 from yaongi.evals.report import as_json, markdown
 from yaongi.evals.task import Progress, Score, Subject, TaskChoice
 from yaongi.evals.tasks.bpb import BitsPerByte, bpb_probe, bpb_probes
-from yaongi.model.io import MODEL_KINDS
 from yaongi.model.lm import LM
+from yaongi.model.quantized_io import RUNNABLE_KINDS
 from yaongi.text.foreign import AnyTokenizer
 
 __all__ = ["EvalConfig", "bpb_probe", "bpb_probes", "evaluate", "measure"]
@@ -51,7 +51,7 @@ def evaluate(
         ArtifactError: ``out`` holds something else.
     """
     config = cfg.as_json()
-    known = any(a.manifest.kind in MODEL_KINDS for a in inputs)  # else: which model was it?
+    known = any(a.manifest.kind in RUNNABLE_KINDS for a in inputs)  # else: which model was it?
     if known and (done := existing(out, KIND, config=config, parents=inputs, seed=seed)):
         return done
     with draft(out, KIND, config=config, parents=inputs, seed=seed) as work:

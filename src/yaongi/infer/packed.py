@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from yaongi.model.adapted import Wrapper
 from yaongi.model.attention import AttentionLayer
 from yaongi.model.feedforward import FeedForward
-from yaongi.model.layer import Linear
+from yaongi.model.layer import Embedding, Linear
 from yaongi.model.lm import LM
 from yaongi.model.moe import ExpertWeights, Router, run_experts
 from yaongi.ops.linear import can_pack, pack, packed_product
@@ -95,8 +95,8 @@ def weights_version(model: nn.Module) -> Version:
 
 def _make(model: LM) -> LM:
     found = cast(LM, _copied(model))
-    if can_pack(model.head_weight):
-        if found.lm_head is None and not isinstance(model.embeddings, Wrapper):
+    if can_pack(model.embeddings.weight):
+        if found.lm_head is None and type(model.embeddings) is Embedding:
             found.lm_head = cast(Any, Packed(model.head_weight))
         found.kernels = dataclasses.replace(
             model.kernels,

@@ -320,7 +320,7 @@ class Engram(nn.Module):
 
     def check(self, name: str) -> None:
         """Raise CheckpointError when the loaded hash reads outside the loaded table."""
-        rows = self.table.weight.shape[0]
+        rows = len(self.table)
         if int(self.primes.sum()) != rows or int(self.primes.min()) < 1:
             raise CheckpointError(
                 "{name}.primes add up to {found}, but the table has {rows} rows: the two do not "

@@ -43,7 +43,7 @@ class Int8Linear(Exact):
 
 
 class Int8Matrix(Exact):
-    """One stack of experts' matrices: ints (E,out,in) int8, scale (E,out) float32."""
+    """A matrix or a stack of them: ints (...,out,in) int8, scale (...,out) float32."""
 
     exact = ("scale",)
     ints: Tensor
@@ -54,6 +54,10 @@ class Int8Matrix(Exact):
         ints, scale = quantize_rows(weight)
         self.register_buffer("ints", ints)
         self.register_buffer("scale", scale)
+
+    def matrix(self) -> Tensor:
+        """(...,out,in) float32, as it multiplies."""
+        return dequantize_rows(self.ints, self.scale)
 
 
 class Int8Experts(nn.Module):
@@ -66,7 +70,7 @@ class Int8Experts(nn.Module):
     def matrices(self) -> dict[str, Tensor]:
         """The matrices as they multiply, float32, by name."""
         stacks = cast("dict[str, Int8Matrix]", dict(self.stacks.items()))
-        return {name: dequantize_rows(s.ints, s.scale) for name, s in stacks.items()}
+        return {name: stack.matrix() for name, stack in stacks.items()}
 
     def forward(self, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         def widened(x: Tensor, weights: Tensor) -> Tensor:

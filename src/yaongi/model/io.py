@@ -48,14 +48,19 @@ def save_model(model: LM, folder: Path) -> None:
 
 def save_tensors(cfg: LMConfig, named: Mapping[str, Tensor], folder: Path) -> None:
     """``save_model`` for tensors that are in no model, their dtypes kept."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in named.items()}
     folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / WEIGHTS, named)
+    write_json(folder / CONFIG, cfg.as_json())
+
+
+def write_tensors(path: Path, named: Mapping[str, Tensor]) -> None:
+    """A safetensors file, whole or not at all."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in named.items()}
 
     def fill(temporary: Path) -> None:
         _torch_files.save_file(tensors, temporary, metadata={"format": "pt"})
 
-    write_with(folder / WEIGHTS, fill)
-    write_json(folder / CONFIG, cfg.as_json())
+    write_with(path, fill)
 
 
 def load_config(folder: str | Path) -> LMConfig:
@@ -106,12 +111,12 @@ def load_model(
     with torch.device("meta"):
         model = LM(load_config(folder))
     tensors = read_tensors(folder / WEIGHTS)
-    _check(folder / WEIGHTS, model, tensors)
+    check_tensors(folder / WEIGHTS, model, tensors)
     if dtype is not None:
         model.to(dtype)  # on the meta device: decides which tensors change
         own = model.state_dict()
         tensors = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
-    for name in _exact_names(model):  # an imported model may have them in half precision
+    for name in exact_names(model):  # an imported model may have them in half precision
         tensors[name] = tensors[name].float()
     model.load_state_dict(tensors, assign=True)
     for layer, engram in model.engrams().items():
@@ -132,10 +137,10 @@ def open_tensors(folder: str | Path) -> Generator[Callable[[str], Tensor]]:
     with torch.device("meta"):
         model = LM(load_config(folder))
     with ExitStack() as stack:
-        with _readable(path):
+        with readable(path):
             file = stack.enter_context(_safe_open(path, framework="pt"))
         shapes: dict[str, list[int]] = {k: file.get_slice(k).get_shape() for k in file.keys()}  # noqa: SIM118
-        _check(path, model, {k: torch.empty(v, device="meta") for k, v in shapes.items()})
+        check_tensors(path, model, {k: torch.empty(v, device="meta") for k, v in shapes.items()})
         yield file.get_tensor
 
 
@@ -145,12 +150,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing, or not readable as safetensors (for example cut short).
     """
-    with _readable(path):
+    with readable(path):
         return _torch_files.load_file(path)
 
 
 @contextmanager
-def _readable(path: Path) -> Generator[None]:
+def readable(path: Path) -> Generator[None]:
     """Say in our words what is wrong with a safetensors file that is opened inside."""
     if not path.is_file():
         raise CheckpointError("{path} is missing.", path=path)
@@ -166,14 +171,15 @@ def _readable(path: Path) -> Generator[None]:
         ) from error
 
 
-def _exact_names(model: LM) -> list[str]:
+def exact_names(model: LM) -> list[str]:
     """The tensors that are float32 whatever the others are."""
     modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
     found = [(path, module) for path, module in modules if isinstance(module, Exact)]
     return [f"{path}.{name}" for path, module in found for name in module.exact]
 
 
-def _check(path: Path, model: LM, tensors: dict[str, Tensor]) -> None:
+def check_tensors(path: Path, model: LM, tensors: dict[str, Tensor]) -> None:
+    """Raise CheckpointError unless they are the model's, by name and shape."""
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     for name, shape in expected.items():
         if name not in tensors:

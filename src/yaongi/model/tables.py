@@ -33,6 +33,13 @@ class NgramTable(nn.Module):
         """For optimizers: its gradient is sparse, see ``train.optim.rowwise_adam``."""
         return {"weight": "table"}
 
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def read(self, unique: Tensor) -> Tensor:
+        """Rows by number, (n,) -> (n,W)."""
+        return self.weight[unique]
+
     def keep_on_host(self) -> None:
         """From now on only the dtype follows the model."""
         self.on_host = True
@@ -79,7 +86,7 @@ class Recall:
 
     def _found(self) -> Tensor:
         if self.coming is None:
-            return self.table.weight[self.unique]
+            return self.table.read(self.unique)
         rows, arrived = self.coming.result()
         if arrived is not None:
             stream = torch.cuda.current_stream(rows.device)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from yaongi.core.artifact import Artifact
@@ -155,18 +156,24 @@ def _rows(model: LM, batch: Batch, shards: Shards) -> Iterator[tuple[float, floa
         for a in (batch.ids, batch.targets, batch.weights, batch.doc_ids)
     )
     hidden = model(ids, doc_ids=docs).hidden
+    head = model.used_head  # asked for once: a quantized model widens it
     nats = torch.stack(
         [
-            linear_cross_entropy(h, model.used_head, t, w)[0]
+            linear_cross_entropy(h, head, t, w)[0]
             for h, t, w in zip(hidden, targets, weights, strict=True)
         ]
     )
-    counted = batch.weights > 0
+    counts = (batch.weights > 0).sum(1)
+    sizes = row_bytes(batch, shards)
+    for nat, size, n in zip(nats.tolist(), sizes.tolist(), counts.tolist(), strict=True):
+        yield nat / math.log(2), float(size), n
+
+
+def row_bytes(batch: Batch, shards: Shards) -> NDArray[np.int64]:
+    """UTF-8 bytes of the text that each row predicts."""
     token_bytes = shards.token_bytes[batch.targets].astype(np.int64)
     token_bytes -= shards.lead_bytes * (batch.ids == shards.eot_id)  # the first token of a text
-    sizes = (token_bytes * counted).sum(1)
-    for nat, size, n in zip(nats.tolist(), sizes.tolist(), counted.sum(1).tolist(), strict=True):
-        yield nat / math.log(2), float(size), n
+    return (token_bytes * (batch.weights > 0)).sum(1)
 
 
 def _check_tokenizer(tokenizer: AnyTokenizer, shards: Shards) -> None:

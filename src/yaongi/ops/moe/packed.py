@@ -6,7 +6,8 @@ any number of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,21 +22,18 @@ def experts_packed(
     x: Tensor,
     chosen: Tensor,
     weights: Tensor,
-    up: Sequence[Tensor],
-    down: Sequence[Tensor],
-    gate: Sequence[Tensor] | None = None,
+    up: Sequence[Any],
+    down: Sequence[Any],
+    gate: Sequence[Any] | None = None,
+    product: Callable[[Tensor, Any], Tensor] = packed_product,
 ) -> Tensor:
-    """See ``ops.moe.Experts``; the matrices of each expert are packed."""
+    """See ``ops.moe.Experts``; ``product`` multiplies with the matrices, packed or quantized."""
     r = route(chosen, len(up))
     rows = x.index_select(0, r.token)
     scale = sorted_weights(weights, r).to(x.dtype)
     found: list[Tensor] = []
     for e, part in parts(r.counts):
-        h = packed_product(rows[part], up[e])
-        h = h.relu().square() if gate is None else h * _opened(rows[part], gate[e])
-        found.append(packed_product(h * scale[part], down[e]))
+        h = product(rows[part], up[e])
+        h = h.relu().square() if gate is None else h * steady(F.silu, product(rows[part], gate[e]))
+        found.append(product(h * scale[part], down[e]))
     return gather_sum(torch.cat(found), r.back)
-
-
-def _opened(rows: Tensor, gate: Tensor) -> Tensor:
-    return steady(F.silu, packed_product(rows, gate))

@@ -1,4 +1,4 @@
-"""A frozen matrix as 8-bit integers with one scale a row, widened inside the product.
+"""A matrix as 8-bit integers with one scale a row, and its product for training.
 
 Absmax quantization by rows (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339, section 2.1,
 without its mixed-precision part): n_out n_in + 4 n_out bytes instead of 4 n_out n_in.
@@ -6,7 +6,7 @@ without its mixed-precision part): n_out n_in + 4 n_out bytes instead of 4 n_out
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,20 @@ from torch.nn import functional as F
 from yaongi.ops.precision import no_autocast
 
 LARGEST = 127
+
+
+class Int8Product(Protocol):
+    """``x @ dequantized.T``, see ``ops.quant.INT8``."""
+
+    def __call__(self, x: Tensor, ints: Tensor, scale: Tensor) -> Tensor:
+        """Run it.
+
+        Args:
+            x: (...,K) float32 or bfloat16.
+            ints, scale: (N,K) int8 and (N,) float32, from ``quantize_rows``.
+        Returns: (...,N) in x's dtype.
+        """
+        ...
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
