@@ -1,0 +1,101 @@
+"""The step of a single row through ``torch.compile``: what is no product is fused, and no Python.
+
+One token's products take a millisecond or two of a small model's step, the hundreds of small
+operators between them as long. Each kind of layer is compiled once, not the whole model: compiling
+fifty layers that repeat three would take minutes (PyTorch's "regional compilation").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from yaongi.core.errors import CapabilityError
+from yaongi.core.i18n import translate
+from yaongi.infer.packed import unpacked
+from yaongi.model.layer import Context, Kernels
+from yaongi.model.lm import LM, Block
+from yaongi.ops.backend import missing_compiler, only
+from yaongi.ops.moe.one_token import experts_one_token
+
+log = logging.getLogger(__name__)
+
+LIMIT = 16  # shapes of one kind of layer that may be compiled; one more raises, nothing runs slow
+LEAST = 2  # tokens before a compiled step: a compiler takes 0 and 1 for constants
+WARM_UP = ((16, 2), (24, 5))
+"""Rooms and lengths of the texts tried first: two, so that both become variables."""
+
+Run = Callable[..., tuple[Tensor, Any]]
+
+
+def compiled(model: LM) -> LM:
+    """The model for steps of one row that are compiled, on the model's own weights.
+
+    They may change as long as they are written in place. It takes ids (1,1) and a state of one row
+    (see ``state.single``) that holds ``LEAST`` tokens or more.
+
+    Raises:
+        CapabilityError: there is no C++ compiler, or the model is not on a CPU.
+    """
+    missing = only("cpu")(model.device) or missing_compiler(model.device)
+    if missing:
+        raise CapabilityError("Compiled steps cannot work here: {reason}", reason=missing)
+    found = unpacked(model)
+    found.kernels = dataclasses.replace(model.kernels, experts=experts_one_token)
+    runs: dict[str, Run] = {letter: _compile() for letter in set(model.cfg.layers)}
+    blocks = zip(model.cfg.layers, found.layers, strict=True)
+    found.layers = nn.ModuleList(_OneRow(cast(Block, b), runs[k]) for k, b in blocks)
+    _warm_up(found, model)
+    return found
+
+
+def _compile() -> Run:
+    whole: Any = torch.compile(
+        _layer, fullgraph=True, recompile_limit=LIMIT, isolate_recompiles=True
+    )
+    return whole
+
+
+def _layer(
+    block: Block, kernels: Kernels, x: Tensor, at: int, state: Any, memory: Tensor | None
+) -> tuple[Tensor, Any]:
+    """A layer behind ``at`` tokens; its context is made anew, the compiler sees no side effects."""
+    y, state, _ = block(x, Context(kernels, at), state, memory)
+    return y, state
+
+
+class _OneRow(nn.Module):
+    """A block whose steps run compiled; its state is that of a batch of one row."""
+
+    def __init__(self, block: Block, run: Run) -> None:
+        super().__init__()
+        self.block, self.run = block, run
+
+    def forward(
+        self, x: Tensor, ctx: Context, state: Any, memory: Tensor | None
+    ) -> tuple[Tensor, Any, None]:
+        y, state = self.run(self.block, ctx.kernels, x, ctx.offset, state, memory)
+        return y, state, None
+
+
+def _warm_up(found: LM, model: LM) -> None:
+    start = time.perf_counter()
+    log.warning(translate("Compiling the model's layers… This takes up to a minute or two."))
+    with torch.inference_mode():
+        for room, length in WARM_UP:
+            state = model(
+                torch.zeros(1, length, dtype=torch.long), state=model.init_state(1, room)
+            ).state
+            for _ in range(2):
+                out = found(torch.zeros(1, 1, dtype=torch.long), state=state)
+                state = out.state
+            found.logits(out.hidden)
+    log.warning(
+        translate("Compiled in {seconds:.0f} seconds.", seconds=time.perf_counter() - start)
+    )
