@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cpu_side import CLOCKS
+from cpu_side import CLOCKS, DENSE
 
 from yaongi.core.artifact import git_commit, machine, versions
 from yaongi.core.files import write_json
@@ -38,16 +38,23 @@ Side = tuple[str, str, str]  # engine, preset, format
 
 def small(preset: str) -> list[Side]:
     """A small preset in every format that has a like on the other side."""
-    own = ["fp32", "fp32+compiled"]
-    return [("yaongi", preset, f) for f in own] + [
-        ("llama.cpp", preset, f) for f in ("f32", "f16", "q8_0", "q4_0")
-    ]
+    formats = ("fp32", "int8", "int4")
+    own = [("yaongi", preset, f + how) for f in formats for how in ("", "+compiled")]
+    return own + [("llama.cpp", preset, f) for f in ("f32", "f16", "q8_0", "q4_0")]
 
 
 CASES: dict[str, list[Side]] = {
     "26m": small("26m"),
     "61m-a25m": small("61m-a25m"),
+    "flagship": [
+        *(("yaongi", STOCK, f) for f in ("int4", "int4+compiled", "int8")),
+        ("llama.cpp", STOCK, "q4_0"),
+    ],
+    "dense": [("yaongi", STOCK, "int4"), ("yaongi", DENSE, "int4"), ("llama.cpp", DENSE, "q4_0")],
+    "engram": [("yaongi", STOCK, "int4"), ("yaongi", FLAGSHIP, "int4")],
+    "long": [("yaongi", STOCK, f"int4@{n}") for n in (1024, 32768)],
 }
+"""``@`` decodes behind so many tokens, by bare steps."""
 
 
 def main() -> None:
@@ -56,6 +63,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", action="append", choices=CASES, help="a case; again for more")
+    parser.add_argument("--formats", nargs="+", help="only sides in these, to save memory")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--prompt", type=int, default=256, help="tokens of the prompt")
     parser.add_argument("--tokens", type=int, default=64, help="tokens decoded")
@@ -72,7 +80,8 @@ def main() -> None:
     for name in args.only or CASES:
         if (name in found and not args.again) or time.perf_counter() - began > args.budget:
             continue
-        found[name] = measure(CASES[name], args)
+        sides = [s for s in CASES[name] if not args.formats or s[2] in args.formats]
+        found[name] = measure(sides, args)
         show(name, found[name])
         facts = {"hardware": machine(), "versions": versions(), "git_commit": git_commit()}
         args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +132,9 @@ def started(side: Side, threads: int, context: int) -> Iterator[subprocess.Popen
         try:
             yield process
         finally:
-            process.kill()
+            assert process.stdin is not None
+            process.stdin.close()  # ends its loop; killed it would leave its files
+            process.wait()
 
 
 def told(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -161,7 +172,8 @@ def summary(
     found: dict[str, Any] = {"peak_rss_bytes": rounds[-1]["peak_rss_bytes"]}
     for phase, tokens in (("prefill", args.prompt), ("decode", args.tokens)):
         seconds = {c: statistics.median(r[f"{phase}_s"][c] for r in rounds) for c in CLOCKS}
-        found[f"{phase}_tokens_per_s"] = {c: round(tokens / s, 2) for c, s in seconds.items()}
+        speed = {c: round(tokens / s, 2) if s else 0.0 for c, s in seconds.items()}
+        found[f"{phase}_tokens_per_s"] = speed
     read = built["weights_bytes_per_token"] * found["decode_tokens_per_s"]["wall"]
     return found | {"share_of_memory_speed": round(read / memory, 3)}
 

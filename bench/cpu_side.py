@@ -23,13 +23,19 @@ import torch
 from flagship_gguf import weights, words
 
 from yaongi.core.config import parse
+from yaongi.core.files import write_json
 from yaongi.infer.engine import Engine, Request
+from yaongi.infer.packed import twin
 from yaongi.infer.rules import Generation
+from yaongi.infer.state import by_row
 from yaongi.interop.gguf import QUANTS, describe, write
 from yaongi.interop.gguf.tensors import Target
-from yaongi.model.count import count
+from yaongi.model.attention import KVCache
+from yaongi.model.io import CONFIG
 from yaongi.model.lm import LM, LMConfig
 from yaongi.model.presets import preset
+from yaongi.model.quantized import Scheme
+from yaongi.model.quantized_io import placing, read_quantized, write_quantized
 from yaongi.text.tokenizer import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -88,11 +94,12 @@ def ours(
     cfg: LMConfig, number_format: str, threads: int, context: int
 ) -> Iterator[tuple[Turn, int]]:
     """Our engine, greedy, one request at a time."""
+    number_format, _, behind = number_format.partition("@")
     kind, _, how = number_format.partition("+")
-    if kind != "fp32":
-        raise SystemExit(f"no format {number_format} yet")
-    model, read = LM(cfg).eval(), weights(cfg, seed=0)
-    model.load_state_dict({name: read(name).float() for name in model.state_dict()})
+    model = loaded(cfg, kind)
+    if behind:
+        yield behind_tokens(model, int(behind)), weights_read(model)
+        return
     tokenizer = Tokenizer.train(["고양이가 야옹 하고 울었어요."] * 9, 400, allow_smaller=True)
     tokenizer.stop_ids = frozenset()  # random weights would end early
     engine = Engine(
@@ -112,7 +119,55 @@ def ours(
         engine.cancel(handle)
         return seconds(*marks)
 
-    yield turn, 4 * count(cfg).params_active
+    yield turn, weights_read(model)
+
+
+def behind_tokens(model: LM, length: int) -> Turn:
+    """Bare steps behind ``length`` tokens, whose keys and values are random numbers."""
+    network = twin(model)[0]
+
+    @torch.inference_mode()
+    def turn(prompt: int, tokens: int) -> dict[str, Any]:
+        state = network.init_state(1, length + tokens)
+        for cache in (layer for layer in state.layers if isinstance(layer, KVCache)):
+            for part in (cache.k, cache.v):
+                part[:, :, :length] = torch.randn(part[:, :, :length].shape)
+        state.length = length
+        state = by_row(state)
+        start = clocks()
+        for _ in range(tokens):
+            out = network(torch.tensor([[90]]), state=state)
+            network.logits(out.hidden)
+            state = out.state
+        return seconds(start, start, clocks())
+
+    return turn
+
+
+def loaded(cfg: LMConfig, number_format: str) -> LM:
+    """The model with the weights that llama.cpp gets, too."""
+    read = weights(cfg, seed=0)
+    if number_format == "fp32":
+        model = LM(cfg).eval()
+        model.load_state_dict({name: read(name).float() for name in model.state_dict()})
+        return model
+    scheme = parse(Scheme, {"to": number_format})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_quantized(cfg, read, scheme, folder)
+        write_json(folder / CONFIG, cfg.as_json())
+        return read_quantized(folder, scheme, "{layout}/{isa}".format(**placing(scheme))).float()
+
+
+def weights_read(model: LM) -> int:
+    """Bytes of weights that one token multiplies."""
+    cfg, total = model.cfg, 0
+    share = cfg.moe.top_k / cfg.moe.n_experts if cfg.moe else 1
+    for name, tensor in model.state_dict().items():
+        if ("embeddings" in name and not cfg.tied) or "engram.table" in name:
+            continue
+        total += tensor.nbytes * (share if ".experts." in name else 1)
+    return round(total)
 
 
 @contextlib.contextmanager

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from yaongi.core.errors import CapabilityError
 from yaongi.core.i18n import translate
 from yaongi.infer.packed import unpacked
+from yaongi.model.int8 import replace_modules
 from yaongi.model.layer import Context, Kernels
 from yaongi.model.lm import LM, Block
+from yaongi.model.quantized import QuantExperts
 from yaongi.ops.backend import missing_compiler, only
-from yaongi.ops.moe.one_token import experts_one_token
+from yaongi.ops.moe import Experts
+from yaongi.ops.moe.one_token import experts_one_token, quantized_experts_one_token
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +50,27 @@ def compiled(model: LM) -> LM:
     if missing:
         raise CapabilityError("Compiled steps cannot work here: {reason}", reason=missing)
     found = unpacked(model)
+    replace_modules(found.layers, QuantExperts, _OneToken)
     found.kernels = dataclasses.replace(model.kernels, experts=experts_one_token)
     runs: dict[str, Run] = {letter: _compile() for letter in set(model.cfg.layers)}
     blocks = zip(model.cfg.layers, found.layers, strict=True)
     found.layers = nn.ModuleList(_OneRow(cast(Block, b), runs[k]) for k, b in blocks)
     _warm_up(found, model)
     return found
+
+
+class _OneToken(nn.Module):
+    """``QuantExperts`` of a single token, its experts one after the other."""
+
+    def __init__(self, bank: QuantExperts) -> None:
+        super().__init__()
+        self.bank = bank
+
+    def forward(self, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """As ``QuantExperts``."""
+        return quantized_experts_one_token(
+            x[0], chosen[0, 0], weights[0, 0], *self.bank.banks()
+        ).view_as(x)
 
 
 def _compile() -> Run:
@@ -76,6 +94,7 @@ class _OneRow(nn.Module):
     def __init__(self, block: Block, run: Run) -> None:
         super().__init__()
         self.block, self.run = block, run
+        self.engram, self.mixer = block.engram, block.mixer  # a model asks its blocks for them
 
     def forward(
         self, x: Tensor, ctx: Context, state: Any, memory: Tensor | None
