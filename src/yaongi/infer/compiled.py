@@ -1,8 +1,9 @@
 """The step of a single row through ``torch.compile``: what is no product is fused, and no Python.
 
 One token's products take a millisecond or two of a small model's step, the hundreds of small
-operators between them as long. Each kind of layer is compiled once, not the whole model: compiling
-fifty layers that repeat three would take minutes (PyTorch's "regional compilation").
+operators between them as long. ``layers`` compiles each kind of layer once, which is soon done for
+a deep model, too (PyTorch's "regional compilation"); ``model`` all layers as one, which leaves
+fewer calls and takes several times as long.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,27 +35,34 @@ LEAST = 2  # tokens before a compiled step: a compiler takes 0 and 1 for constan
 WARM_UP = ((16, 2), (24, 5))
 """Rooms and lengths of the texts tried first: two, so that both become variables."""
 
+Region = Literal["layers", "model"]
 Run = Callable[..., tuple[Tensor, Any]]
 
 
-def compiled(model: LM) -> LM:
+def compiled(model: LM, region: Region) -> LM:
     """The model for steps of one row that are compiled, on the model's own weights.
 
     They may change as long as they are written in place. It takes ids (1,1) and a state of one row
     (see ``state.single``) that holds ``LEAST`` tokens or more.
 
     Raises:
-        CapabilityError: there is no C++ compiler, or the model is not on a CPU.
+        CapabilityError: there is no C++ compiler, the model is not on a CPU, or it has Engram,
+            whose lookups no compiler follows, and the region is ``model``.
     """
     missing = only("cpu")(model.device) or missing_compiler(model.device)
+    if region == "model" and model.cfg.engram is not None:
+        missing = translate("the model has Engram; compile its layers instead")
     if missing:
         raise CapabilityError("Compiled steps cannot work here: {reason}", reason=missing)
     found = unpacked(model)
     replace_modules(found.layers, QuantExperts, _OneToken)
     found.kernels = dataclasses.replace(model.kernels, experts=experts_one_token)
-    runs: dict[str, Run] = {letter: _compile() for letter in set(model.cfg.layers)}
-    blocks = zip(model.cfg.layers, found.layers, strict=True)
-    found.layers = nn.ModuleList(_OneRow(cast(Block, b), runs[k]) for k, b in blocks)
+    if region == "model":
+        object.__setattr__(found, "forward", _compile(found.forward))
+    else:
+        runs: dict[str, Run] = {letter: _compile(_layer) for letter in set(model.cfg.layers)}
+        blocks = zip(model.cfg.layers, found.layers, strict=True)
+        found.layers = nn.ModuleList(_OneRow(cast(Block, b), runs[k]) for k, b in blocks)
     _warm_up(found, model)
     return found
 
@@ -73,11 +81,8 @@ class _OneToken(nn.Module):
         ).view_as(x)
 
 
-def _compile() -> Run:
-    whole: Any = torch.compile(
-        _layer, fullgraph=True, recompile_limit=LIMIT, isolate_recompiles=True
-    )
-    return whole
+def _compile(run: Callable[..., Any]) -> Any:
+    return torch.compile(run, fullgraph=True, recompile_limit=LIMIT, isolate_recompiles=True)
 
 
 def _layer(
@@ -105,7 +110,7 @@ class _OneRow(nn.Module):
 
 def _warm_up(found: LM, model: LM) -> None:
     start = time.perf_counter()
-    log.warning(translate("Compiling the model's layers… This takes up to a minute or two."))
+    log.warning(translate("Compiling the model's step… This takes up to some minutes."))
     with torch.inference_mode():
         for room, length in WARM_UP:
             state = model(

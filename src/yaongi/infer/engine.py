@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from yaongi.infer.answer import Answer
-from yaongi.infer.compiled import LEAST, compiled
+from yaongi.infer.compiled import LEAST, Region, compiled
 from yaongi.infer.packed import twin, weights_version
 from yaongi.infer.prefix import PrefixCache
 from yaongi.infer.request import Completion, Event, Request, completed
@@ -64,8 +64,9 @@ class Engine:
         context_len: the longest sequence, prompt included; None for no limit.
         prefix_bytes: memory for what was kept of prompts read before; 0 keeps nothing.
         chunk: tokens of a prompt read at a time.
-        compile_step: compile the step of a request that runs alone, which takes up to minutes once
-            and makes it faster. Its last bits then differ from those it has beside others.
+        compile_step: compile the step of a request that runs alone, see ``infer.compiled``; this
+            takes up to minutes once and makes it faster. Its last bits then differ from those it
+            has beside others.
 
     Attributes:
         prefixes: what was kept of prompts.
@@ -84,7 +85,7 @@ class Engine:
         context_len: int | None = None,
         prefix_bytes: int = PREFIX_BYTES,
         chunk: int = PREFILL_CHUNK,
-        compile_step: bool = False,
+        compile_step: Region | None = None,
     ) -> None:
         check_rows(model)
         self.model = model
@@ -95,7 +96,7 @@ class Engine:
         self.prefixes = PrefixCache(chunk, prefix_bytes)
         self._never = unspoken(model, tokenizer)
         self._twin, self._version = twin(model)
-        self._compiled = compiled(model) if compile_step else None
+        self._compiled = compiled(model, compile_step) if compile_step else None
         self._waiting: deque[_Row] = deque()
         self._reading: tuple[_Row, State] | None = None  # its prompt is in the state in part
         self._rows: list[_Row] = []

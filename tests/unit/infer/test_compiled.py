@@ -16,6 +16,7 @@ from yaongi.infer.state import by_row, single, tensors
 from yaongi.model.quantized import Scheme, narrow, quantized_weights
 
 TOK = tiny.tokenizer()
+ENGRAM = {**tiny.ENGRAM, "layers": [1], "modules": {}}
 PROMPT = [TOK.eot_id, *(80 + 7 * i % 300 for i in range(20))]
 
 
@@ -41,7 +42,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_compiled_steps_are_the_plain_ones(name):
     model = MODELS[name]()
-    network = compiled(model)
+    network = compiled(model, "layers")
     with torch.inference_mode():
         for room, prompt in ((60, PROMPT), (200, PROMPT * 3)):
             ids = torch.tensor([prompt])
@@ -61,10 +62,10 @@ def test_compiled_steps_are_the_plain_ones(name):
 
 @pytest.mark.slow
 def test_an_engine_that_compiles_says_the_same_alone_and_the_usual_in_company():
-    model = MODELS["plain"]()
+    model = tiny.lm("*-")
     rules = Generation(max_tokens=12)
     asked = [Request(PROMPT, rules), Request(PROMPT[:1], rules), Request(PROMPT[:9], rules)]
-    fast, usual = Engine(model, TOK, compile_step=True), Engine(model, TOK)
+    fast, usual = Engine(model, TOK, compile_step="model"), Engine(model, TOK)
     for request in asked:
         found, wanted = fast.complete([request])[0], usual.complete([request])[0]
         assert found.ids == wanted.ids
@@ -78,11 +79,14 @@ def test_an_engine_that_compiles_says_the_same_alone_and_the_usual_in_company():
 def test_without_a_compiler_it_says_so(monkeypatch):
     monkeypatch.setattr(module, "missing_compiler", lambda device: "there is none")
     with pytest.raises(CapabilityError, match="there is none"):
-        Engine(tiny.lm("-"), TOK, compile_step=True)
+        Engine(tiny.lm("-"), TOK, compile_step="layers")
+    monkeypatch.undo()
+    with pytest.raises(CapabilityError, match="Engram"):
+        compiled(tiny.lm("M*", engram=ENGRAM), "model")
 
 
 def test_a_row_out_of_its_batch_and_back():
-    model = tiny.lm("M*", engram={**tiny.ENGRAM, "layers": [1], "modules": {}})
+    model = tiny.lm("M*", engram=ENGRAM)
     _, state = prefill(model, torch.tensor([PROMPT]), model.init_state(1, 40))
     found = single(by_row(state))
     assert (found.length, found.lengths) == (len(PROMPT), None)
