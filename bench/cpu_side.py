@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gguf
 import torch
@@ -102,7 +102,9 @@ def ours(
         return
     tokenizer = Tokenizer.train(["고양이가 야옹 하고 울었어요."] * 9, 400, allow_smaller=True)
     tokenizer.stop_ids = frozenset()  # random weights would end early
-    engine = Engine(model, tokenizer, prefix_bytes=0, context_len=context, compile_step=how or None)
+    engine = Engine(
+        model, tokenizer, prefix_bytes=0, context_len=context, compile_step=cast(Any, how or None)
+    )
 
     def turn(prompt: int, tokens: int) -> dict[str, Any]:
         rules = Generation(max_tokens=tokens + 1)

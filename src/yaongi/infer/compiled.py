@@ -81,8 +81,11 @@ class _OneToken(nn.Module):
         ).view_as(x)
 
 
+_torch_compile: Any = cast(Any, torch).compile
+
+
 def _compile(run: Callable[..., Any]) -> Any:
-    return torch.compile(run, fullgraph=True, recompile_limit=LIMIT, isolate_recompiles=True)
+    return _torch_compile(run, fullgraph=True, recompile_limit=LIMIT, isolate_recompiles=True)
 
 
 def _layer(
@@ -111,15 +114,18 @@ class _OneRow(nn.Module):
 def _warm_up(found: LM, model: LM) -> None:
     start = time.perf_counter()
     log.warning(translate("Compiling the model's step… This takes up to some minutes."))
-    with torch.inference_mode():
-        for room, length in WARM_UP:
-            state = model(
-                torch.zeros(1, length, dtype=torch.long), state=model.init_state(1, room)
-            ).state
-            for _ in range(2):
-                out = found(torch.zeros(1, 1, dtype=torch.long), state=state)
-                state = out.state
-            found.logits(out.hidden)
+    for room, length in WARM_UP:
+        _try(found, model, room, length)
     log.warning(
         translate("Compiled in {seconds:.0f} seconds.", seconds=time.perf_counter() - start)
     )
+
+
+@torch.inference_mode()
+def _try(found: LM, model: LM, room: int, length: int) -> None:
+    prompt = torch.zeros(1, length, dtype=torch.long)
+    state = model(prompt, state=model.init_state(1, room)).state
+    for _ in range(2):
+        out = found(prompt[:, :1], state=state)
+        found.logits(out.hidden)
+        state = out.state
