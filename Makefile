@@ -45,6 +45,7 @@ lint: dev  ## style, types, layering
 bench: dev  ## measure speed, the corpus, and with YAONGI_DATA set the real-text runs (hours)
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/engine.py --again
+	$(BIN)/python bench/cpu.py --again
 	$(BIN)/python bench/synthetic_entropy.py
 	$(BIN)/python bench/pii.py --out bench/results/pii_after.json  # pii.json is the blind run
 	[ -z "$$YAONGI_DATA" ] || $(BIN)/python bench/filters.py

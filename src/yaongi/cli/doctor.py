@@ -190,7 +190,7 @@ def _fp8(device: torch.device) -> Check:
 
 
 def _compile(device: torch.device) -> Check:
-    from yaongi.train.precision import missing_compiler
+    from yaongi.ops.backend import missing_compiler
 
     missing = missing_compiler(device)
     if missing is None:

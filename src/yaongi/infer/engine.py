@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from yaongi.infer.answer import Answer
+from yaongi.infer.compiled import LEAST, Region, compiled
 from yaongi.infer.packed import twin, weights_version
 from yaongi.infer.prefix import PrefixCache
 from yaongi.infer.request import Completion, Event, Request, completed
 from yaongi.infer.rules import Finish, room_behind, unspoken
 from yaongi.infer.sampling import NEVER, Sampling, choose, uniform
-from yaongi.infer.state import by_row, check_rows, join, select
+from yaongi.infer.state import by_row, check_rows, join, select, single
 from yaongi.model.lm import LM, State
 from yaongi.text.foreign import AnyTokenizer
 
@@ -63,12 +64,16 @@ class Engine:
         context_len: the longest sequence, prompt included; None for no limit.
         prefix_bytes: memory for what was kept of prompts read before; 0 keeps nothing.
         chunk: tokens of a prompt read at a time.
+        compile_step: compile the step of a request that runs alone, see ``infer.compiled``; this
+            takes up to minutes once and makes it faster. Its last bits then differ from those it
+            has beside others.
 
     Attributes:
         prefixes: what was kept of prompts.
     Raises:
         TokenizerError: the tokenizer has more ids than the model.
-        CapabilityError: a layer's state grows but does not say how.
+        CapabilityError: a layer's state grows but does not say how, or steps cannot be compiled
+            here.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Engine:
         context_len: int | None = None,
         prefix_bytes: int = PREFIX_BYTES,
         chunk: int = PREFILL_CHUNK,
+        compile_step: Region | None = None,
     ) -> None:
         check_rows(model)
         self.model = model
@@ -90,6 +96,7 @@ class Engine:
         self.prefixes = PrefixCache(chunk, prefix_bytes)
         self._never = unspoken(model, tokenizer)
         self._twin, self._version = twin(model)
+        self._compiled = compiled(model, compile_step) if compile_step else None
         self._waiting: deque[_Row] = deque()
         self._reading: tuple[_Row, State] | None = None  # its prompt is in the state in part
         self._rows: list[_Row] = []
@@ -208,9 +215,8 @@ class Engine:
         logits: list[Tensor] = []
         if self._rows and self._state is not None:
             last = [[row.answer.said[-1]] for row in self._rows]
-            out = self._twin(torch.tensor(last, device=self.model.device), state=self._state)
-            self._state = out.state
-            logits.append(self._logits(out.hidden))
+            ids = torch.tensor(last, device=self.model.device)
+            logits.append(self._advance(ids, self._state))
         logits += self._read(budget)
         if not logits:
             return []
@@ -221,6 +227,16 @@ class Engine:
         ended = {event.handle for event in events if event.finish is not None}
         self._keep(lambda row: row.handle not in ended)
         return events
+
+    def _advance(self, ids: Tensor, state: State) -> Tensor:
+        """A token (B,1) of every running row -> logits (B,V)."""
+        if self._compiled is not None and len(ids) == 1 and state.length >= LEAST:
+            out = self._compiled(ids, state=single(state))
+            self._state = by_row(out.state)
+            return self._logits(out.hidden, self._compiled)
+        out = self._twin(ids, state=state)
+        self._state = out.state
+        return self._logits(out.hidden)
 
     def _follow_weights(self) -> None:
         """Between requests the weights may have changed."""
@@ -269,9 +285,14 @@ class Engine:
             self.prefixes.add(prompt, out.state, logits)
         return out.state, logits
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    def _logits(self, hidden: Tensor, network: LM | None = None) -> Tensor:
         """(B,T,D) -> (B,V) float32 behind the last token; ``-inf`` for what is never said."""
-        return self._twin.logits(hidden[:, -1:])[:, 0].float().masked_fill(self._never, NEVER)
+        return (
+            (network or self._twin)
+            .logits(hidden[:, -1:])[:, 0]
+            .float()
+            .masked_fill(self._never, NEVER)
+        )
 
     def _join(self, joined: Sequence[tuple[_Row, State, Tensor]]) -> None:
         states = [state for _, state, _ in joined]

@@ -93,6 +93,11 @@ def weights_version(model: nn.Module) -> Version:
     return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
 
 
+def unpacked(model: LM) -> LM:
+    """The model's modules anew and in eval mode, its weights and products as they are."""
+    return cast(LM, _copied(model, packing=False))
+
+
 def _make(model: LM) -> LM:
     found = cast(LM, _copied(model))
     if can_pack(model.embeddings.weight):

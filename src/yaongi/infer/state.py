@@ -65,6 +65,13 @@ def by_row(state: State) -> State:
     return State(layers, state.max_len, state.length, [state.length], numbers=state.numbers)
 
 
+def single(state: State) -> State:
+    """The state of a batch of one row as ``by_row`` found it: no lists, one length."""
+    (length,) = state.lengths or [state.length]
+    layers = [_single(layer) for layer in state.layers]
+    return State(layers, state.max_len, length, numbers=state.numbers)
+
+
 def join(states: Sequence[State]) -> State:
     """Batches of rows as one batch; of each see ``by_row``."""
     layers = [_map(_cat, parts, _concat) for parts in zip(*(s.layers for s in states), strict=True)]
@@ -140,6 +147,14 @@ def _by_row(state: Any) -> Any:
         return [state]
     if isinstance(state, tuple):
         return tuple(_by_row(item) for item in state)
+    return state
+
+
+def _single(state: Any) -> Any:
+    if isinstance(state, list):
+        return state[0]
+    if isinstance(state, tuple):
+        return tuple(_single(item) for item in state)
     return state
 
 

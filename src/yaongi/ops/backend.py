@@ -9,8 +9,10 @@ the user's language: ``yaongi doctor`` prints them.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -206,6 +208,17 @@ def cuda_from(major: int, minor: int = 0) -> Capability:
         )
 
     return check
+
+
+def missing_compiler(device: torch.device) -> str | None:
+    """What ``torch.compile`` lacks on this machine, or None."""
+    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    if not any(name and shutil.which(name) for name in compilers):
+        return translate("there is no C++ compiler (g++ or clang++)")
+    if device.type == "cuda":
+        found = importlib.util.find_spec("triton")
+        return None if found else translate("the package triton is missing")
+    return None
 
 
 def all_of(*checks: Capability) -> Capability:

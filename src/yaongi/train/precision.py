@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import logging
-import os
-import shutil
 import time
 import warnings
 from contextlib import AbstractContextManager
@@ -24,6 +21,7 @@ import torch
 from yaongi.core.errors import CapabilityError
 from yaongi.core.i18n import translate
 from yaongi.core.units import human_time
+from yaongi.ops.backend import missing_compiler
 
 log = logging.getLogger(__name__)
 
@@ -145,17 +143,6 @@ def announce_compilation() -> None:
     # torch's own compiler calls what torch has deprecated (2.13); nobody here can change that
     message = r"`torch\._prims_common\.check` is deprecated"
     warnings.filterwarnings("ignore", message, FutureWarning, r"torch\._inductor\.")
-
-
-def missing_compiler(device: torch.device) -> str | None:
-    """What ``torch.compile`` lacks on this machine, or None."""
-    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++")
-    if not any(name and shutil.which(name) for name in compilers):
-        return translate("there is no C++ compiler (g++ or clang++)")
-    if device.type == "cuda":
-        found = importlib.util.find_spec("triton")
-        return None if found else translate("the package triton is missing")
-    return None
 
 
 def matmul_flops(precision: Precision, *, size: int = 1024) -> float:

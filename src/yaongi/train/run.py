@@ -33,7 +33,7 @@ from yaongi.core.units import Count, Seconds
 from yaongi.model.count import count
 from yaongi.model.lm import LM
 from yaongi.model.lora import learnt_state, load_learnt
-from yaongi.ops.backend import choose_device
+from yaongi.ops.backend import choose_device, missing_compiler
 from yaongi.train import checkpoint as ckpt
 from yaongi.train.fp8 import use_fp8
 from yaongi.train.freezing import Freezing
@@ -49,7 +49,6 @@ from yaongi.train.precision import (
     choose_compile,
     choose_precision,
     matmul_flops,
-    missing_compiler,
 )
 
 log = logging.getLogger(__name__)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from yaongi.ops.activation import steady
 from yaongi.ops.linear import pack, packed_product
+from yaongi.ops.moe.one_token import experts_one_token, quantized_experts_one_token
 from yaongi.ops.moe.packed import experts_packed
 from yaongi.ops.moe.reference import experts_reference
 
@@ -54,3 +57,22 @@ def test_packed_experts_are_the_reference(gated):
         x[3:4], chosen[3:4], weights[3:4], *banks[:2], banks[2] if gated else None
     )
     assert torch.equal(alone, found[3:4])
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_experts_of_one_token_are_the_reference(gated):
+    rng = torch.Generator().manual_seed(0)
+    x, up, gate = (torch.randn(*s, generator=rng) for s in ((1, 32), (4, 64, 32), (4, 64, 32)))
+    down, weights = torch.randn(4, 32, 64, generator=rng), torch.rand(1, 2, generator=rng)
+    chosen = torch.tensor([[3, 1]])
+    banks = up, down, gate if gated else None
+    expected = experts_reference(x, chosen, weights, *banks)
+    near = {"atol": 1e-2, "rtol": 1e-4}
+    torch.testing.assert_close(experts_one_token(x, chosen, weights, *banks), expected, **near)
+    products = [bank if bank is None else _products(bank) for bank in banks]
+    found = quantized_experts_one_token(x, chosen[0], weights[0], *products)
+    torch.testing.assert_close(found, expected, **near)
+
+
+def _products(bank):
+    return [functools.partial(F.linear, weight=matrix) for matrix in bank]
