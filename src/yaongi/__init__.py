@@ -6,15 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from yaongi.api import Model, load
+    from yaongi.api import Model
     from yaongi.notebook.panel import Panel as panel
     from yaongi.notebook.run import open_run
+    from yaongi.opening import load
 
 __all__ = ["Model", "load", "open_run", "panel"]
 
 _HOMES = {
     "Model": "yaongi.api:Model",
-    "load": "yaongi.api:load",
+    "load": "yaongi.opening:load",
     "open_run": "yaongi.notebook.run:open_run",
     "panel": "yaongi.notebook.panel:Panel",
 }

@@ -10,8 +10,8 @@ from typing import Any
 from yaongi.core.errors import TokenizerError
 from yaongi.infer.engine import Event
 from yaongi.infer.rules import Finish
+from yaongi.infer.turns import Channel, Said, Turn
 from yaongi.serve.service import Asked
-from yaongi.serve.turns import Channel, Said, Turn
 from yaongi.text.foreign import AnyTokenizer
 
 Delta = dict[str, Any]

@@ -18,7 +18,7 @@ from torch import Tensor
 from yaongi.core.errors import CapabilityError, DataError
 from yaongi.core.install import import_extra
 from yaongi.infer.sampling import NEVER
-from yaongi.serve.turns import mark_ids
+from yaongi.infer.turns import mark_ids
 from yaongi.text.control import END_TOOL_CALL, TOOL_CALL
 from yaongi.text.foreign import AnyTokenizer
 

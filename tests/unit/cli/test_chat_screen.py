@@ -15,7 +15,7 @@ from rich.console import Console
 
 from yaongi.cli.chat.markdown import Block, Growing
 from yaongi.cli.chat.screen import Terminal
-from yaongi.infer.parts import Part
+from yaongi.infer.turns import Channel, Said
 
 LONG = "\n\n".join(
     [
@@ -79,9 +79,9 @@ def cut(text: str, seed: int) -> Iterator[str]:
 
 
 def pieces(text: str, thinking: str = "", seed: int = 0):
-    for part, said in ((Part.THINKING, thinking), (Part.CONTENT, text)):
+    for channel, said in ((Channel.THINKING, thinking), (Channel.CONTENT, text)):
         for piece in cut(said, seed):
-            yield part, piece
+            yield Said(channel, piece)
 
 
 @pytest.fixture(autouse=True)
@@ -153,8 +153,8 @@ def test_thinking_is_folded_when_the_answer_comes():
     seen: list[str] = []
 
     def watched():
-        for part, text in pieces("답은 셋입니다.", "하나에 둘을 더한다.\n" * 9):
-            yield part, text
+        for said in pieces("답은 셋입니다.", "하나에 둘을 더한다.\n" * 9):
+            yield said
             seen.append("\n".join(screen.text()))
 
     Terminal(screen.console).show(watched())
@@ -174,14 +174,14 @@ def test_what_was_shown_stays_when_it_is_stopped():
 
     screen = Screen(60, 12)
     assert not Terminal(screen.console).show(stopped())
-    told = "".join(text for _part, text in itertools.islice(pieces(LONG), 30))
+    told = "".join(said.text for said in itertools.islice(pieces(LONG), 30))
     assert screen.text() == finished(told, 60)
 
 
 def test_an_error_on_the_way_leaves_what_came():
     def broken():
-        yield Part.CONTENT, "처음은 "
-        yield Part.CONTENT, "이렇습니다."
+        yield Said(Channel.CONTENT, "처음은 ")
+        yield Said(Channel.CONTENT, "이렇습니다.")
         raise RuntimeError
 
     screen = Screen()
@@ -197,3 +197,14 @@ def test_escapes_in_an_answer_do_not_reach_the_terminal():
     shown = "\n".join(screen.text())
     assert screen.emulated.title == ""
     assert "앞 ␛[2J␛]0;제목␇" in shown and "http://a.b/" in shown
+
+
+def test_a_call_is_shown_with_its_arguments():
+    screen = Screen()
+    call = Said(Channel.CALL, '{"도시": "서울"}', "날씨")
+    Terminal(screen.console).show(iter_of([Said(Channel.CONTENT, "찾아볼게요."), call]))
+    assert screen.text() == ["찾아볼게요.", '날씨({"도시": "서울"})']
+
+
+def iter_of(said: list[Said]):
+    yield from said

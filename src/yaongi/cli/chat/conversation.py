@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from yaongi.core.errors import DataError
 from yaongi.core.i18n import translate as _
 from yaongi.infer.context import Overflow
-from yaongi.infer.parts import Answered, Part
 from yaongi.infer.request import Event
+from yaongi.infer.turns import Channel, Said, Turn
 
-Pieces = Generator[tuple[Part, str]]
+Pieces = Generator[Said]
 """An answer as it comes. Closing it ends the answer; what came is kept."""
 
 
@@ -116,22 +117,25 @@ class Conversation:
         events = self.model.events(fit.ids, **rules)
         self.forgotten += fit.dropped
         self.stats = Stats(prompt_tokens=len(fit.ids))
-        return self._pieces(asked, events, begun)
+        return self._pieces(asked, Turn(self.model.tokenizer, fit.ids), events, begun)
 
-    def _pieces(self, asked: list[dict[str, Any]], events: Iterator[Event], begun: float) -> Pieces:
-        answered, first = Answered(self.model.tokenizer), 0.0
+    def _pieces(
+        self, asked: list[dict[str, Any]], turn: Turn, events: Iterator[Event], begun: float
+    ) -> Pieces:
+        said: list[Said] = []
+        first = 0.0
         try:
             for event in events:
                 now = time.monotonic()
                 first = first or now
-                piece = answered.push(event)
-                self.stats.answer_tokens = answered.tokens
+                self.stats.answer_tokens += 1
                 self.stats.first_s, self.stats.rest_s = first - begun, now - first
-                if piece[1]:
+                for piece in turn.push(event):
+                    said.append(piece)
                     yield piece
         finally:  # also when somebody stops it
             cast("Generator[Event]", events).close()
-            if message := answered.message():
+            if message := answer_of([*said, *turn.end()]):
                 self.turns = [*asked, message]
 
     def brief(self) -> str:
@@ -145,3 +149,21 @@ class Conversation:
         if self.forgotten:
             parts.append(_("the first {n} messages are out of sight").format(n=self.forgotten))
         return " · ".join(parts)
+
+
+def answer_of(said: Sequence[Said]) -> dict[str, Any] | None:
+    """The assistant's message; None where there is nothing in it that the user could answer."""
+    texts = {
+        channel: "".join(piece.text for piece in said if piece.channel is channel).strip()
+        for channel in (Channel.CONTENT, Channel.THINKING)
+    }
+    calls = [
+        {"name": piece.name, "arguments": json.loads(piece.text)}
+        for piece in said
+        if piece.channel is Channel.CALL
+    ]
+    if not texts[Channel.CONTENT] and not calls:
+        return None
+    optional = {"thinking": texts[Channel.THINKING], "tool_calls": calls}
+    kept = {name: value for name, value in optional.items() if value}
+    return {"role": "assistant", "content": texts[Channel.CONTENT], **kept}

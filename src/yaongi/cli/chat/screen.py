@@ -20,7 +20,7 @@ from yaongi.cli.chat.conversation import Pieces
 from yaongi.cli.chat.markdown import Block, Growing
 from yaongi.cli.printable import printable
 from yaongi.core.i18n import translate as _
-from yaongi.infer.parts import Part
+from yaongi.infer.turns import Channel, Said
 
 FRAME_S = 1 / 12
 SHARE = 0.1  # of the time, for drawing
@@ -51,9 +51,9 @@ class Plain:
         whole = True
         try:
             with closing(pieces):
-                for part, text in pieces:
-                    if part is not Part.THINKING:
-                        click.echo(printable(text), nl=False)
+                for said in pieces:
+                    if said.channel is not Channel.THINKING:
+                        click.echo(printable(_shown(said)), nl=False)
                         sys.stdout.flush()
         except KeyboardInterrupt:
             whole = False
@@ -84,8 +84,8 @@ class Terminal:
         whole = True
         try:
             with page.live, closing(pieces):
-                for part, text in pieces:
-                    page.add(part, printable(text))
+                for said in pieces:
+                    page.add(said.channel, printable(_shown(said)))
         except KeyboardInterrupt:
             whole = False
         finally:  # not of the live region, which is gone now
@@ -110,19 +110,20 @@ class _Page:
         self.live = Live(
             Text("…", style="dim"), console=console, auto_refresh=False, transient=True
         )
-        self._text, self._thought, self._call = Growing(), "", ""
+        self._text, self._thought = Growing(), ""
+        self._calls: list[str] = []
         self._blocks = 0
         self._next = 0.0
 
-    def add(self, part: Part, text: str) -> None:
+    def add(self, channel: Channel, text: str) -> None:
         """A piece of the answer."""
-        if part is Part.THINKING:
+        if channel is Channel.THINKING:
             self._thought += text
         else:
             self._fold()
-        if part is Part.TOOL_CALL:
-            self._call += text
-        elif part is Part.CONTENT:
+        if channel is Channel.CALL:
+            self._calls.append(text)
+        elif channel is Channel.CONTENT:
             done = self._text.push(text)
             self.live.update(self._changing())
             for block in done:
@@ -138,8 +139,8 @@ class _Page:
         self._fold()
         if self._text.open.strip():
             self._print(self._text.open)
-        if self._call.strip():
-            self.console.print(Text(self._call.strip(), style="cyan"))
+        for call in self._calls:
+            self.console.print(Text(call, style="cyan"))
 
     def _fold(self) -> None:
         """Thinking that has ended becomes a line."""
@@ -159,8 +160,6 @@ class _Page:
         if self._text.open.strip():
             gap = [""] * bool(self._blocks)
             shown += [*gap, _Tail(Block(self._text.open), max(self.console.height - 3, 1))]
-        if self._call:
-            shown.append(_Tail(Text(self._call, style="cyan"), THINKING_LINES))
         return Group(*shown)
 
 
@@ -174,6 +173,10 @@ class _Tail:
         for line in console.render_lines(self.inside, options, pad=False)[-self.most :]:
             yield from line
             yield Segment.line()
+
+
+def _shown(said: Said) -> str:
+    return f"{said.name}({said.text})" if said.channel is Channel.CALL else said.text
 
 
 def screen() -> Screen:

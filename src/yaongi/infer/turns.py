@@ -98,6 +98,10 @@ class Turn:
         found += self._pieces.push(text)
         return found if event.finish is None else found + self._pieces.end()
 
+    def end(self) -> list[Said]:
+        """What was held back of an answer that somebody stopped; of another, nothing."""
+        return self._pieces.end()
+
     def _follow(self, token: int) -> None:
         begin = self._decoded
         self._decoded += len(self._decoder.push(token))
@@ -135,9 +139,11 @@ class _Pieces:
 
     def end(self) -> list[Said]:
         """The answer ended; a call that was cut is text."""
+        held, self._held = self._held, ""
         if self.channel is Channel.CALL:
-            return [_call(self._held, whole=False)]
-        return [Said(self.channel, self._held)] if self._held else []
+            self.channel = Channel.CONTENT
+            return [_call(held, whole=False)]
+        return [Said(self.channel, held)] if held else []
 
 
 def _call(text: str, *, whole: bool) -> Said:

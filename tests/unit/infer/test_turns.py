@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from yaongi.infer.answer import Answer
 from yaongi.infer.engine import Event
 from yaongi.infer.rules import Finish, Generation
-from yaongi.serve.turns import Channel, Turn, parse_call
+from yaongi.infer.turns import Channel, Turn, parse_call
 from yaongi.text.chat import encode_chat
 
 TOK = tiny.tokenizer()

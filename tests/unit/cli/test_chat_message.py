@@ -1,4 +1,4 @@
-"""An answer in its parts: thinking and calls are told from what is said, whatever was typed."""
+"""The message that is kept of an answer, whole or stopped at any token."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import tiny
 from foreign_tokenizers import CHATML, make
 from tokenizers import AddedToken, Tokenizer
 
+from yaongi.cli.chat.conversation import answer_of
 from yaongi.infer.answer import Answer
-from yaongi.infer.parts import Answered, Part
 from yaongi.infer.request import Event
 from yaongi.infer.rules import Finish, Generation
+from yaongi.infer.turns import Channel, Said, Turn
 from yaongi.text.chat import encode_chat, validate
 from yaongi.text.foreign import ForeignTokenizer
 
 TOK = tiny.tokenizer()
 
 
-def answered(ids: list[int], tokenizer=TOK) -> tuple[Answered, list[tuple[Part, str]]]:
-    said, answer = Answered(tokenizer), Answer(tokenizer, Generation(), 10_000, Finish.LENGTH)
-    pieces = []
-    for i in ids:
-        pieces.append(said.push(Event(0, i, 0.0, *answer.push(i))))
-    return said, pieces
+def said_in(ids: list[int], tokenizer=TOK) -> list[Said]:
+    """The pieces of an answer of these ids, stopped behind the last."""
+    turn, answer = Turn(tokenizer, []), Answer(tokenizer, Generation(), 10_000, Finish.LENGTH)
+    pieces = [piece for i in ids for piece in turn.push(Event(0, i, 0.0, *answer.push(i)))]
+    return pieces + turn.end()
 
 
 def ids_of(message: dict) -> list[int]:
@@ -44,11 +44,10 @@ def ids_of(message: dict) -> list[int]:
 )  # fmt: skip
 def test_what_the_model_says_is_the_message_it_learnt(message):
     message = {"role": "assistant", **message}
-    said, pieces = answered(ids_of(message))
-    assert said.message() == message
-    assert said.tokens == len(ids_of(message))
-    for part, key in ((Part.CONTENT, "content"), (Part.THINKING, "thinking")):
-        text = "".join(text for of, text in pieces if of is part)
+    said = said_in(ids_of(message))
+    assert answer_of(said) == message
+    for channel, key in ((Channel.CONTENT, "content"), (Channel.THINKING, "thinking")):
+        text = "".join(piece.text for piece in said if piece.channel is channel)
         assert text.strip() == message.get(key, "")
 
 
@@ -57,7 +56,7 @@ def test_an_answer_that_was_cut_is_still_a_conversation():
                     "tool_calls": [{"name": "날씨", "arguments": {"도시": "서울"}}]})  # fmt: skip
     kept = 0
     for end in range(len(whole)):
-        message = answered(whole[:end])[0].message()
+        message = answer_of(said_in(whole[:end]))
         if message is not None:
             kept += 1
             validate([{"role": "user", "content": "?"}, message])
@@ -66,8 +65,8 @@ def test_an_answer_that_was_cut_is_still_a_conversation():
 
 def test_thinking_alone_is_no_message():
     whole = ids_of({"role": "assistant", "content": ".", "thinking": "음"})
-    assert answered(whole[:3])[0].message() is None
-    assert Answered(TOK).message() is None
+    assert answer_of(said_in(whole[:3])) is None
+    assert answer_of([]) is None
 
 
 def test_marks_that_are_text_in_a_foreign_vocabulary_are_not_shown(tmp_path):
@@ -77,6 +76,6 @@ def test_marks_that_are_text_in_a_foreign_vocabulary_are_not_shown(tmp_path):
     backend.add_tokens([AddedToken(mark, special=False) for mark in ("<think>", "</think>")])
     backend.save(str(path))
     ids = backend.encode("<think>\n음\n</think>\n\n네.", add_special_tokens=False).ids
-    said, pieces = answered(ids, ForeignTokenizer(tmp_path))
-    assert said.message() == {"role": "assistant", "content": "네.", "thinking": "음"}
-    assert "think" not in "".join(text for _part, text in pieces)
+    said = said_in(ids, ForeignTokenizer(tmp_path))
+    assert answer_of(said) == {"role": "assistant", "content": "네.", "thinking": "음"}
+    assert "think" not in "".join(piece.text for piece in said)

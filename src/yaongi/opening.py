@@ -1,0 +1,146 @@
+"""``yaongi.load(PATH)``: a model from a folder or a GGUF, checked before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from yaongi.api import GGUFModel, Model
+from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
+from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
+from yaongi.core.i18n import translate as _
+from yaongi.core.install import program
+from yaongi.interop.llamacpp import LlamaCpp
+from yaongi.model.adapter_io import load_adapters
+from yaongi.model.io import CONFIG, WEIGHTS, load_model
+from yaongi.model.quantized_io import KIND as QUANTIZED
+from yaongi.model.quantized_io import RUNNABLE_KINDS, load_quantized
+from yaongi.ops.backend import choose_device
+from yaongi.text.foreign import open_tokenizer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load(
+    path: str | Path,
+    *,
+    adapter: str | Path | Sequence[str | Path] = (),
+    device: str = "auto",
+    dtype: Literal["auto", "fp32", "bf16"] = "auto",
+    context_len: int | None = None,
+    tables_on_host: bool = False,
+    engine: str = "auto",
+) -> Model:
+    """Open a model: an artifact of ``pretrain``, ``sft`` or ``quantize``, or a plain model folder.
+
+    Every file of an artifact is compared with its recorded hash first; large quantized weights,
+    which are mapped and not read, with their size.
+
+    Args:
+        adapter: folders of adapters of this model (``yaongi lora``): one, or several to choose
+            from by the names of their folders.
+        device: ``auto`` takes the first accelerator, else the CPU; or a torch device name.
+        dtype: of the weights while running; ``auto`` is bf16 on CUDA and fp32 elsewhere.
+        context_len: the longest sequence, prompt included; None takes the length the model was
+            trained on (no limit when the folder does not say).
+        tables_on_host: leave the n-gram tables of a model with Engram in host memory; only the
+            rows a text needs go to the device.
+        engine: ``llamacpp`` runs GGUF files, ``yaongi`` model folders; ``auto`` goes by ``path``.
+            Of the settings above llama.cpp knows ``context_len``, and chooses its device itself.
+    Raises:
+        ArtifactError: not a model folder, or a damaged one (the message names the file), or an
+            adapter of another model.
+        CapabilityError: the device is not there, or llama.cpp is not, or it cannot do what was
+            asked.
+        ConfigError: an adapter, or tables on the host, for a quantized model.
+    """
+    path = Path(path)
+    if _engine(engine, path) == "llamacpp":
+        return _open_gguf(path, adapter, context_len)
+    kind, trained_len = _check_folder(path)
+    where = choose_device(device)
+    if kind == QUANTIZED:
+        if adapter or tables_on_host:
+            raise ConfigError(
+                "A quantized model takes neither an adapter nor tables_on_host: write the adapter "
+                "into its model with yaongi merge and quantize that."
+            )
+        lm = load_quantized(path, dtype=_dtype(dtype, where), device=where)
+        return Model(lm, open_tokenizer(path), context_len=context_len or trained_len, path=path)
+    lm = load_model(
+        path,
+        dtype=_dtype(dtype, where),
+        device=where,
+        verify=True,
+        tables_on_host=tables_on_host,
+    )
+    folders = [adapter] if isinstance(adapter, (str, Path)) else adapter
+    names = load_adapters(lm, path, [Path(folder) for folder in folders])
+    tokenizer, length = open_tokenizer(path), context_len or trained_len
+    return Model(lm, tokenizer, context_len=length, adapters=names, path=path)
+
+
+def _check_folder(path: Path) -> tuple[str | None, int | None]:
+    """Raise unless ``path`` holds a model; its kind and length in training, if it says."""
+    if (path / MANIFEST).is_file():
+        manifest = open_artifact(path, RUNNABLE_KINDS).manifest
+        return manifest.kind, manifest.config.get("seq_len")
+    missing = next((name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()), None)
+    if missing is None:
+        return None, None
+    inside = [d.name for d in sorted(path.glob("*")) if (d / WEIGHTS).is_file()]
+    if not path.is_dir():
+        reason = _("there is no such folder.")
+    elif inside:
+        reason = _("did you mean {path}?").format(path=path / inside[-1])
+    else:
+        reason = _("it has no {name}.").format(name=missing)
+    if partial_path(path).is_dir():
+        reason = _(
+            "its training has not finished ({path} is there). Run the same command again."
+        ).format(path=partial_path(path))
+    raise ArtifactError("{path} is not a model folder: {reason}", path=path, reason=reason)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise CapabilityError(
+            "dtype '{name}' is not one of auto, {known}.", name=name, known=", ".join(DTYPES)
+        )
+    return DTYPES[name]
+
+
+ENGINES = ("auto", "yaongi", "llamacpp")
+
+
+def _engine(name: str, path: Path) -> str:
+    """Which engine runs ``path``."""
+    if name not in ENGINES:
+        raise ConfigError(
+            "engine is '{name}'; expected one of {known}.", name=name, known=", ".join(ENGINES)
+        )
+    is_gguf = path.suffix == ".gguf" or path.is_file()
+    if name == "llamacpp" and not is_gguf:
+        raise ConfigError(
+            "llama.cpp runs GGUF files, and {path} is none. Write one first: {command}",
+            path=path,
+            command=f"{program('yaongi')} export {path} --to gguf --out {path.name}.gguf",
+        )
+    if name == "yaongi" and is_gguf:
+        raise ConfigError("{path} is a GGUF; only --engine llamacpp runs it.", path=path)
+    return "llamacpp" if is_gguf else "yaongi"
+
+
+def _open_gguf(path: Path, adapter: str | Path | Sequence[str | Path], length: int | None) -> Model:
+    if adapter:
+        raise CapabilityError(
+            "llama.cpp runs {path} without adapters; merge the adapter into its model (yaongi "
+            "merge) and export that.",
+            path=path,
+        )
+    return GGUFModel(LlamaCpp(path, context_len=length), path)
