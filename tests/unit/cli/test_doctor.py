@@ -15,7 +15,7 @@ from rich.console import Console
 from yaongi.cli import doctor
 from yaongi.cli.doctor import Check, Status, as_json, diagnose, render
 from yaongi.core.install import install_command
-from yaongi.ops import backend
+from yaongi.train import precision
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_reasons_are_korean_for_koreans(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_no_compiler_is_no_failure_but_has_a_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend.shutil, "which", lambda name: None)
+    monkeypatch.setattr("yaongi.ops.backend.shutil.which", lambda name: None)
     check = doctor._compile(torch.device("cpu"))
     assert check.status == Status.OPTIONAL
     assert "C++ compiler" in check.detail and "apt install" in check.help
