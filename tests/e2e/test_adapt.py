@@ -165,4 +165,4 @@ def test_pretraining_verbs_need_a_recipe_of_pretraining(
     assert run(["plan", "recipe.yaml", "--device", "h100"]) == 2
     assert "has no section pretrain" in capsys.readouterr().err
     assert run(["pretrain", "recipe.yaml", "--dry-run"]) == 2
-    assert "has no section pretrain" in capsys.readouterr().err
+    assert "--dry-run is of pretraining" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, sync_playwright
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="package")  # Playwright's event loop must not outlive these tests
+@pytest.fixture(scope="module")  # asyncio.run of other tests fails while Playwright's loop is there
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def server() -> Iterator[StandIn]:
     with chat_stand_in.serve() as stand_in:
         yield stand_in
