@@ -46,6 +46,8 @@ def train(
     road = road_to("reward", recipe, overrides, out).begin("adapted", model)
     made = road.reward
     judge = f"reward evaluate {made.path} {road.folder('reward-pairs')}"
+    if made.manifest.config["truncate"]:
+        judge += " --truncate"
     summarise(made, next_line(judge), as_json)
 
 
@@ -81,4 +83,9 @@ def evaluate(model: Path, pairs: Path, split: str, truncate: bool, as_json: bool
         longer=found["chosen_longer"],
         **{k: found[k] for k in ("accuracy", "margin", "loss")},
     )
+    if found["left_out"]:
+        text += " " + _(
+            "{n} pairs are longer than the model's context and were left out; --truncate judges "
+            "them by their beginning."
+        ).format(n=int(found["left_out"]))
     emit({**found, "low": low, "high": high}, text, as_json)

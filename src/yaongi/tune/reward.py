@@ -165,7 +165,7 @@ def evaluate_reward(
 ) -> dict[str, float]:
     """``accuracy``, ``margin``, ``loss`` and the mean rewards over the pairs of a split, and
     how many ``pairs`` there were; ``chosen_longer`` is the share of them that taking the longer
-    answer gets right.
+    answer gets right, ``left_out`` counts those that are too long.
 
     Args:
         domains: which domains; None takes all that have pairs in ``split``.
@@ -184,7 +184,14 @@ def evaluate_reward(
         truncate=truncate,
     )
     found = evaluate_pairs(reward.lm, read, bradley_terry(reward.head))
-    return {**found, "pairs": len(read), "chosen_longer": read.report.chosen_longer}
+    report = read.report
+    left_out = 0 if truncate else report.too_long
+    return {
+        **found,
+        "pairs": len(read),
+        "left_out": left_out,
+        "chosen_longer": report.chosen_longer,
+    }
 
 
 # --- a finished one --------------------------------------------------------------------------

@@ -79,6 +79,20 @@ def test_a_saved_model_gives_the_scores_it_was_measured_by(made):
     assert train["pairs"] == made["reward"].manifest.counts["pairs"]["pairs"]
 
 
+def test_pairs_that_are_too_long_are_counted_or_cut(made):
+    reward = load_reward(made["reward"].path, device="cpu")
+    whole = evaluate_reward(reward, made["pairs"], split="train")
+    assert whole["left_out"] == 0
+    lengths = range(96, 0, -1)  # the first at which one pair is too long
+    reward.context_len = next(
+        n for n in lengths if PackedPairs(made["pairs"], 4, n, Seed(0)).report.too_long
+    )
+    some = evaluate_reward(reward, made["pairs"], split="train")
+    assert some["left_out"] > 0 and some["pairs"] + some["left_out"] == whole["pairs"]
+    cut = evaluate_reward(reward, made["pairs"], split="train", truncate=True)
+    assert cut["left_out"] == 0 and cut["pairs"] > some["pairs"]
+
+
 def test_scores_are_a_reward(made):
     reward = load_reward(made["reward"].path, device="cpu")
     row = next(read_corpus(made["corpus"], "val")).metadata
