@@ -52,7 +52,9 @@ def use_as_the_readme_says(
     chat = re.search(r"^\.venv/bin/yaongi (chat .*)$", README, re.MULTILINE)
     python = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert chat and python
-    monkeypatch.setattr("sys.stdin", io.StringIO("안녕?\n/history\n/quit\n"))
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO("안녕?\n/history\n/quit\n".encode()))
+    )
     assert run(shlex.split(chat[1])) == 0
     assert "user: 안녕?" in capsys.readouterr().out
     exec(python[1], {})
