@@ -13,7 +13,6 @@ Text comes from a recipe's ``data`` section (below $YAONGI_DATA); results: bench
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import statistics
@@ -30,6 +29,7 @@ from typing import Any
 import torch
 from ablate_plan import Arm, Look, Result, Run, Study, missing, runs_of
 from ablate_report import figure, markdown
+from ledger import Ledger
 
 from yaongi.cli.recipe import make_recipe
 from yaongi.cli.road import Road
@@ -218,7 +218,7 @@ class Lab:
 
     def __init__(self, recipe: Path, tokens: int, out: Path, work: Path) -> None:
         self.tokens, self.runs, self.work = tokens, out / "runs", work
-        self.ledger, self.quiet = out / "cpu.jsonl", out / "step_s.json"
+        self.ledger, self.quiet = Ledger(out / "cpu.jsonl"), out / "step_s.json"
         self.runs.mkdir(parents=True, exist_ok=True)
         settings = load_recipe(recipe)
         model = MODELS["dense"]()
@@ -272,19 +272,18 @@ class Lab:
         """Train, or go on training, and keep the result; the weights are thrown away."""
         key, cfg = self.key(run), parse(PretrainConfig, self.settings(run))
         folder = self.work / "unfinished" / key
-        began, why = time.process_time(), None
+        why = None
         numbers: dict[str, Any] = {"val_bpb": None}
-        try:
-            numbers = measured(self._pretrain(cfg, run.seed, folder), cfg, self.road.recipe.mix)
-        except NumericsError as error:  # too high a rate: that is a result too
-            why = str(error)
-        finally:
-            self._charge(key, time.process_time() - began)
+        with self.ledger.charged(key):
+            try:
+                numbers = measured(self._pretrain(cfg, run.seed, folder), cfg, self.road.recipe.mix)
+            except NumericsError as error:  # too high a rate: that is a result too
+                why = str(error)
         sizes, steps = count(cfg.model), cfg.steps or 0
         result = Result(
             tokens=steps * cfg.batch_tokens,
             steps=steps,
-            cpu_s=round(self.spent(key), 1),
+            cpu_s=round(self.ledger.spent(key), 1),
             optimizer_bytes=self.trial(run.arm)[1],
             params_total=sizes.params_total,
             params_active=sizes.params_active,
@@ -317,17 +316,6 @@ class Lab:
             return tokens * statistics.fmean(r["cpu_s"] / r["tokens"] for r in same)
         evaluated = EVALUATIONS * EVAL_TOKENS * len(self.road.recipe.mix) / 3  # forward only
         return self.trial(run.arm)[0] / TRAINING["batch_tokens"] * (tokens + evaluated)
-
-    def _charge(self, key: str, cpu_s: float) -> None:
-        with self.ledger.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"run": key, "cpu_s": round(cpu_s, 2)}) + "\n")
-
-    def spent(self, key: str | None = None) -> float:
-        """CPU seconds of all runs so far, also of those not finished; or of one run."""
-        if not self.ledger.is_file():
-            return 0.0
-        lines = [json.loads(line) for line in self.ledger.read_text("utf-8").splitlines()]
-        return sum(line["cpu_s"] for line in lines if key in (None, line["run"]))
 
 
 def _about(run: Run, cfg: PretrainConfig, why: str | None) -> dict[str, Any]:
@@ -365,8 +353,9 @@ def run_all(lab: Lab, studies: list[Study], cpu_hours: float) -> None:
     """Train until nothing is missing, or the next run would not fit into the budget."""
     while left := missing(studies, lab.look, guess=True):  # the finished sweeps decide the rest
         run = missing(studies, lab.look)[0]
-        if lab.spent() + lab.cost(run) > cpu_hours * 3600:
-            print(f"{len(left)} runs are left, but {lab.spent() / 3600:.2f} CPU-hours are spent.")
+        spent = lab.ledger.spent()
+        if spent + lab.cost(run) > cpu_hours * 3600:
+            print(f"{len(left)} runs are left, but {spent / 3600:.2f} CPU-hours are spent.")
             return
         name = f"{run.arm.model}, {run.arm.optimizer}, lr {run.lr:g}, seed {run.seed}"
         name += "" if run.share == 1 else ", half as long"
@@ -378,7 +367,7 @@ def run_all(lab: Lab, studies: list[Study], cpu_hours: float) -> None:
 def print_plan(lab: Lab, studies: dict[str, Study]) -> float:
     """A line per study: runs, how many are done, CPU-hours. Returns the hours of everything."""
     seen: set[Run] = set()
-    hours = lab.spent() / 3600
+    hours = lab.ledger.spent() / 3600
     print(f"{lab.tokens:,} tokens a run; {hours:.2f} CPU-hours spent so far")
     for name, study in studies.items():
         runs = [run for run in runs_of(study, lab.look, guess=True) if run not in seen]

@@ -15,7 +15,6 @@ Text is below $YAONGI_DATA; results: bench/results/adapt and docs/results/adapti
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 import torch
 from adapt_report import Arm, Finished, page
 from adapt_report import figure as draw
+from ledger import Ledger
 
 from yaongi.core.artifact import Artifact, git_commit, machine, open_artifact, versions
 from yaongi.core.config import load_recipe, parse
@@ -153,7 +153,7 @@ class Lab:
 
     def __init__(self, tokens: int, out: Path, work: Path) -> None:
         self.tokens, self.runs, self.work = tokens, out / "runs", work
-        self.ledger = out / "cpu.jsonl"
+        self.ledger = Ledger(out / "cpu.jsonl")
         self.runs.mkdir(parents=True, exist_ok=True)
 
     @cached_property
@@ -214,7 +214,7 @@ class Lab:
 
     def base(self, seed: int) -> Artifact:
         """The English and code model."""
-        with self._charged(f"base {seed}"):
+        with self.ledger.charged(f"base {seed}"):
             return pretrain(
                 parse(PretrainConfig, self.first_settings()), self.shards(False), self.tokenizer,
                 self.work / f"base-{seed}", mix=FIRST_MIX, seed=seed,
@@ -238,7 +238,7 @@ class Lab:
         start = self._start(arm, seed)
         shards = self.shards(arm.longer)
         cfg = parse(ContinueConfig, self.settings(arm))
-        with self._charged(key):
+        with self.ledger.charged(key):
             made = continue_pretraining(
                 cfg,
                 start,
@@ -257,7 +257,7 @@ class Lab:
             reached=counts["mix"]["reached"],
             parameters=counts["parameters"],
             tokens=counts["tokens"],
-            cpu_s=round(self.spent(key), 1),
+            cpu_s=round(self.ledger.spent(key), 1),
         )
         write_json(self.runs / f"{key}.json", {**_about(name, seed, cfg), "result": vars(result)})
         if (name, seed) != _DAPT_FROM:
@@ -268,16 +268,6 @@ class Lab:
         if arm is not DAPT:
             return self.base(seed)
         return open_artifact(self.work / self.key(*_DAPT_FROM), "base")
-
-    def _charged(self, what: str) -> _Charge:
-        return _Charge(self.ledger, what)
-
-    def spent(self, what: str | None = None) -> float:
-        """CPU seconds of everything so far, also of what is not finished; or of one run."""
-        if not self.ledger.is_file():
-            return 0.0
-        lines = [json.loads(line) for line in self.ledger.read_text("utf-8").splitlines()]
-        return sum(line["cpu_s"] for line in lines if what in (None, line["run"]))
 
     @cached_property
     def step_s(self) -> float:
@@ -305,21 +295,6 @@ class Lab:
         steps = self.settings(_arm(name))["steps"]
         evaluated = (EVALUATIONS + 2) * EVAL_TOKENS * len(SOURCES) / TRAINING["batch_tokens"] / 3
         return self.step_s * (steps + evaluated)
-
-
-class _Charge:
-    """Writes the CPU seconds of a block into the ledger, also when it is stopped."""
-
-    def __init__(self, ledger: Path, what: str) -> None:
-        self.ledger, self.what = ledger, what
-
-    def __enter__(self) -> None:
-        self.began = time.process_time()
-
-    def __exit__(self, *_: object) -> None:
-        spent = round(time.process_time() - self.began, 2)
-        with self.ledger.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"run": self.what, "cpu_s": spent}) + "\n")
 
 
 _DAPT_FROM = ("controller, longer vocabulary", SEEDS[0])
@@ -360,11 +335,11 @@ def run_all(lab: Lab, cpu_minutes: float) -> None:
     """Train until nothing is missing, or the next run would not fit into the budget."""
     left = [run for run in all_runs() if lab.look(*run) is None]
     for done, (name, seed) in enumerate(left, 1):
-        if lab.spent() + lab.cost(name) + lab.first_cost(seed) > cpu_minutes * 60:
+        if lab.ledger.spent() + lab.cost(name) + lab.first_cost(seed) > cpu_minutes * 60:
             raise ConfigError(
                 "{spent:.0f} CPU-minutes are spent and {runs} runs are left; --cpu-minutes allows "
                 "{allowed:.0f}.",
-                spent=lab.spent() / 60,
+                spent=lab.ledger.spent() / 60,
                 runs=len(left) - done + 1,
                 allowed=cpu_minutes,
             )
@@ -382,7 +357,7 @@ def print_plan(lab: Lab) -> None:
     size = count(parse(PretrainConfig, lab.first_settings()).model).params_total
     print(f"{size / 1e6:.1f} M parameters, {lab.step_s:.2f} CPU-seconds a step")
     print(f"{len(bases)} first trainings and {len(left)} adaptations left: about {minutes:.0f} "
-          f"CPU-minutes, {lab.spent() / 60:.0f} spent so far")  # fmt: skip
+          f"CPU-minutes, {lab.ledger.spent() / 60:.0f} spent so far")  # fmt: skip
 
 
 def write_page(lab: Lab, path: Path) -> None:
@@ -396,7 +371,7 @@ def write_page(lab: Lab, path: Path) -> None:
         "first_tokens": lab.first_settings()["steps"] * TRAINING["batch_tokens"],
         "vocab": VOCAB,
         "added": ADDED,
-        "cpu_minutes": lab.spent() / 60,
+        "cpu_minutes": lab.ledger.spent() / 60,
         "hardware": f"{machine()['cpu']}, {torch.get_num_threads()} thread",
     }
     picture = path.with_suffix(".png")

@@ -15,18 +15,17 @@ Text is below $YAONGI_DATA; results: bench/results/distill and docs/results/dist
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from distill_report import Finished, page
+from ledger import Ledger
 
 from yaongi.cli.recipe import make_recipe
 from yaongi.cli.road import Road
@@ -165,7 +164,7 @@ class Lab:
 
     def __init__(self, pair: Pair, tokens: int, out: Path, work: Path) -> None:
         self.pair, self.tokens, self.runs, self.work = pair, tokens, out / "runs", work
-        self.ledger = out / "cpu.jsonl"
+        self.ledger = Ledger(out / "cpu.jsonl")
         self.runs.mkdir(parents=True, exist_ok=True)
         listed = load_recipe(ROOT / "recipes/korean-small.yaml")["data"]["sources"]
         settings = {
@@ -193,7 +192,7 @@ class Lab:
         shards, tokenizer = self.road.shards, self.road.tokenizer
         if not self.teacher_folder.is_dir():
             print(f"teacher: {cfg.steps} steps", flush=True)
-        with self._charged("teacher"):
+        with self.ledger.charged("teacher"):
             return pretrain(
                 cfg, shards, tokenizer, self.teacher_folder, mix=MIX, probes=self._probes(cfg)
             )
@@ -222,14 +221,14 @@ class Lab:
         """Train a student, or go on training it, and keep the result."""
         key, folder = self.key(name, seed), self.work / "students" / self.key(name, seed)
         teacher = self.teacher if name in ARMS else None
-        with self._charged(key):
+        with self.ledger.charged(key):
             made = self._train(name, seed, folder, teacher)
         curve = [line for line in read_metrics(made.path) if f"val_bpb/{DOMAIN}" in line]
         result = Finished(
             curve=[(line["tokens"], line[f"val_bpb/{DOMAIN}"]) for line in curve],
             parameters=made.manifest.counts["parameters"],
             steps=made.manifest.counts["steps"],
-            cpu_s=round(self.spent(key), 1),
+            cpu_s=round(self.ledger.spent(key), 1),
         )
         write_json(self.runs / f"{key}.json", {**self._about(name, seed), "result": vars(result)})
         shutil.rmtree(made.path)
@@ -256,24 +255,6 @@ class Lab:
             "versions": versions(),
             "git_commit": git_commit(),
         }
-
-    @contextmanager
-    def _charged(self, what: str) -> Generator[None]:
-        """Write the CPU seconds of a block into the ledger, also when it is stopped."""
-        began = time.process_time()
-        try:
-            yield
-        finally:
-            spent = round(time.process_time() - began, 2)
-            with self.ledger.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"run": what, "cpu_s": spent}) + "\n")
-
-    def spent(self, what: str | None = None) -> float:
-        """CPU seconds of everything trained so far, also of what is not finished; or of one."""
-        if not self.ledger.is_file():
-            return 0.0
-        lines = [json.loads(line) for line in self.ledger.read_text("utf-8").splitlines()]
-        return sum(line["cpu_s"] for line in lines if what in (None, line["run"]))
 
     @cached_property
     def step_s(self) -> dict[str, float]:
@@ -323,11 +304,11 @@ def run_all(lab: Lab, runs: Sequence[tuple[str, int]], cpu_minutes: float) -> No
     left = [run for run in runs if lab.look(*run) is None]
     for done, (name, seed) in enumerate(left, 1):
         needs = lab.cost(name, first=True) + (lab.teacher_cost if name in ARMS else 0.0)
-        if lab.spent() + needs > cpu_minutes * 60:
+        if lab.ledger.spent() + needs > cpu_minutes * 60:
             raise ConfigError(
                 "{spent:.0f} CPU-minutes are spent and {runs} runs are left; --cpu-minutes allows "
                 "{allowed:.0f}.",
-                spent=lab.spent() / 60,
+                spent=lab.ledger.spent() / 60,
                 runs=len(left) - done + 1,
                 allowed=cpu_minutes,
             )
@@ -348,7 +329,7 @@ def print_plan(lab: Lab, runs: Sequence[tuple[str, int]]) -> None:
         plan = f"{settings['steps']} steps of {settings['batch_tokens']} tokens"
         print(f"{name}: {size / 1e6:.1f} M parameters, {plan}, {lab.step_s[name]:.2f} CPU-s each")
     print(f"{len(left)} students left: about {seconds / 60:.0f} CPU-minutes, "
-          f"{lab.spent() / 60:.0f} spent so far")  # fmt: skip
+          f"{lab.ledger.spent() / 60:.0f} spent so far")  # fmt: skip
 
 
 def write_page(lab: Lab, path: Path) -> None:
@@ -365,7 +346,7 @@ def write_page(lab: Lab, path: Path) -> None:
         "student_tokens": lab.tokens,
         "top_k": lab.pair.top_k,
         "eval_tokens": lab.pair.eval_tokens,
-        "cpu_minutes": lab.spent() / 60,
+        "cpu_minutes": lab.ledger.spent() / 60,
         "hardware": f"{machine()['cpu']}, {torch.get_num_threads()} thread",
     }
     write_bytes(path, page(done, ALONE, facts).encode())

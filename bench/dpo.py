@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ledger import Ledger
 
 from yaongi.core.artifact import (
     Artifact,
@@ -116,11 +117,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     lab = Lab(args.work, args.scale)
     try:
         if args.budget:
-            print(f"about {lab.expected_minutes():.1f} CPU minutes; {lab.spent() / 60:.1f} spent")
+            spent = lab.ledger.spent() / 60
+            print(f"about {lab.expected_minutes():.1f} CPU minutes; {spent:.1f} spent")
             return 0
         for seed in SEEDS if not args.report else ():
             for arm in ARMS:
-                if lab.spent() / 60 > args.cpu_minutes and not lab.file(arm, seed).is_file():
+                if lab.ledger.spent() / 60 > args.cpu_minutes and not lab.file(arm, seed).is_file():
                     print("The budget is spent; the same command with more minutes goes on.")
                     return 1
                 lab.run(arm, seed)
@@ -141,6 +143,7 @@ class Lab:
     def __init__(self, work: Path, scale: float) -> None:
         self.work, self.scale = work.absolute(), scale
         (self.work / "runs").mkdir(parents=True, exist_ok=True)
+        self.ledger = Ledger(self.work / "cpu.jsonl")
 
     # data
 
@@ -227,13 +230,13 @@ class Lab:
         """Pretrained, then fine-tuned on the chosen answers: where every arm starts."""
         steps = max(2, round(self.scale * PRETRAIN_TOKENS / SHARED["batch_tokens"]))
         _ready = self.shards, self.chosen
-        with self._charged("pretraining"):
+        with self.ledger.charged("pretraining"):
             base = pretrain(
                 parse(PretrainConfig, {**PRETRAINING, "steps": steps}), self.shards,
                 self.tokenizer, self.work / "base", mix=MIX, seed=0,
             )  # fmt: skip
         cfg = parse(SFTConfig, {**SFT, "epochs": SFT_EPOCHS * self.scale})
-        with self._charged("fine-tuning"):
+        with self.ledger.charged("fine-tuning"):
             return sft(cfg, base, self.chosen, self.work / "start", seed=0)
 
     def control_step_s(self, seed: int) -> float:
@@ -260,10 +263,10 @@ class Lab:
         if not path.is_file():
             out = self.work / f"{arm}-{seed}"
             _ready = self.start, self.pairs, self.chosen, self.held_out
-            before = self.spent(f"{arm} {seed}")
-            with self._charged(f"{arm} {seed}"):
+            before = self.ledger.spent(f"{arm} {seed}")
+            with self.ledger.charged(f"{arm} {seed}"):
                 made = ARMS[arm](self, out, seed)
-            cpu_s = self.spent(f"{arm} {seed}") - before
+            cpu_s = self.ledger.spent(f"{arm} {seed}") - before
             found = self._judged(made) if made.manifest.kind == "reward" else self._measured(made)
             about = {"arm": arm, "seed": seed, "cpu_s": cpu_s, "counts": made.manifest.counts}
             write_json(path, {**about, **found, "settings": made.manifest.config})
@@ -315,17 +318,6 @@ class Lab:
             write_json(path, self._measured(self.start))
         return read_json(path)
 
-    # accounts
-
-    def _charged(self, what: str) -> Charge:
-        return Charge(self.work / "cpu.jsonl", what)
-
-    def spent(self, what: str | None = None) -> float:
-        """CPU seconds of all runs so far, also of what was stopped; or of one."""
-        path = self.work / "cpu.jsonl"
-        lines = [json.loads(x) for x in path.read_text().splitlines()] if path.is_file() else []
-        return sum(line["cpu_s"] for line in lines if what in (None, line["run"]))
-
     def expected_minutes(self) -> float:
         """From the time of a step: a forward pass is a third of it."""
         pairs = PackedPairs(self.pairs, 8, SEQ_LEN, Seed(0), truncate=True)
@@ -354,7 +346,7 @@ class Lab:
                 for arm, found in runs.items()
             },
             "scale": self.scale,
-            "cpu_minutes": round(self.spent() / 60, 2),
+            "cpu_minutes": round(self.ledger.spent() / 60, 2),
             "threads": 1,
             "hardware": machine(),
             "versions": versions(),
@@ -367,21 +359,6 @@ ARMS: dict[str, Callable[[Lab, Path, int], Artifact]] = {
     "control": Lab.control,
     "reward": Lab.reward,
 }
-
-
-class Charge:
-    """Writes the CPU seconds of a block into the ledger, also when it is stopped."""
-
-    def __init__(self, ledger: Path, what: str) -> None:
-        self.ledger, self.what = ledger, what
-
-    def __enter__(self) -> None:
-        self.began = time.process_time()
-
-    def __exit__(self, *_: object) -> None:
-        spent = round(time.process_time() - self.began, 2)
-        with self.ledger.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"run": self.what, "cpu_s": spent}) + "\n")
 
 
 if __name__ == "__main__":

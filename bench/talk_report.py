@@ -9,6 +9,7 @@ import numpy as np
 
 from yaongi.core.intervals import wilson
 from yaongi.core.units import human_time
+from yaongi.evals.report import grid
 
 STAGES = {
     "base": "pretrained",
@@ -149,9 +150,3 @@ def _titles(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _indented(text: str) -> str:
     return text.strip().replace("\n", "\n    ")
-
-
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, numbers to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -33,8 +33,8 @@ from yaongi.tune.pairs import (
     PairConfig,
     Validation,
     answers_of,
+    counts,
     open_pairs,
-    pair_counts,
     quiet,
 )
 from yaongi.tune.preference_losses import DPO, PairLogProbs, PreferenceLoss, PreferenceLossChoice
@@ -118,12 +118,7 @@ def dpo(
         times = {"training_s": round(run.seconds, 1), "reference_s": round(reference_s, 1)}
         return finish(
             work,
-            counts={
-                "steps": run.step,
-                "tokens": run.tokens,
-                "epochs": round(train.epochs(run.step), 3),
-                **pair_counts(train, held),
-            },
+            counts=counts(run, train, held),
             metrics={**run.metrics, **validation.logged(), **times},
             hardware=run.machine,
         )

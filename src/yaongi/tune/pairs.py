@@ -29,6 +29,7 @@ from yaongi.train.loop import Step
 from yaongi.train.objectives import MicroBatch, Objective, to_device
 from yaongi.train.optim import OptimizerChoice
 from yaongi.train.optim.adamw import AdamW
+from yaongi.train.run import Progress
 from yaongi.tune.epochs import EpochsConfig
 
 OnNote = Callable[[str], None]
@@ -192,9 +193,13 @@ def evaluate_pairs(
     return {name: value / len(pairs) for name, value in sums.items()}
 
 
-def pair_counts(pairs: PackedPairs, held: PackedPairs | None) -> dict[str, Any]:
-    """For the manifest: how many pairs there were and how long, learnt from and held out."""
+def counts(run: Progress, pairs: PackedPairs, held: PackedPairs | None) -> dict[str, Any]:
+    """For the manifest: how far the run came, and how many pairs there were and how long, learnt
+    from and held out."""
     return {
+        "steps": run.step,
+        "tokens": run.tokens,
+        "epochs": round(pairs.epochs(run.step), 3),
         "pairs": vars(pairs.report),
         "val_pairs": None if held is None else vars(held.report),
     }

@@ -36,9 +36,9 @@ from yaongi.tune.pairs import (
     PairConfig,
     Validation,
     answers_of,
+    counts,
     evaluate_pairs,
     open_pairs,
-    pair_counts,
     quiet,
 )
 from yaongi.tune.preference_losses import bradley_terry_loss
@@ -104,12 +104,7 @@ def train_reward(
         save_tokenizer(base.path, work.path)
         return finish(
             work,
-            counts={
-                "steps": run.step,
-                "tokens": run.tokens,
-                "epochs": round(train.epochs(run.step), 3),
-                **pair_counts(train, held),
-            },
+            counts=counts(run, train, held),
             metrics={**run.metrics, **validation.logged(), "training_s": round(run.seconds, 1)},
             hardware=run.machine,
         )

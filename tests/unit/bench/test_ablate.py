@@ -289,7 +289,7 @@ def test_runs_stop_when_the_hours_are_spent(arguments, tmp_path, monkeypatch, ca
     assert ablate.main([*arguments, "--cpu-hours", "0.2"]) == 2  # 8 runs of 100 s are 0.22 hours
     assert "Use --tokens 460, " in capsys.readouterr().err
     assert not kept(tmp_path)
-    monkeypatch.setattr(ablate.Lab, "spent", lambda lab, key=None: 400.0 * len(kept(tmp_path)))
+    monkeypatch.setattr(ablate.Ledger, "spent", lambda lab, key=None: 400.0 * len(kept(tmp_path)))
     monkeypatch.setattr(ablate, "_check_budget", lambda *args: None)
     assert ablate.main([*arguments, "--cpu-hours", "0.2"]) == 0
     assert len(kept(tmp_path)) == 2
