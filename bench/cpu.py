@@ -7,6 +7,7 @@ tokens per second is printed as a share of what this machine reads from memory.
 
     python bench/cpu.py --threads 2                    # all cases; the flagship's take 15 GB
     python bench/cpu.py --threads 1 --only 26m --rounds 5
+    python bench/cpu.py --weights DIR                  # written once, kept for the next run
 
 Cases already in the output are kept, so a run that was cut short goes on; --again measures anew.
 """
@@ -20,6 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,9 +72,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--budget", type=float, default=3600, help="seconds; no case begins after")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--weights", type=Path, help="keep written weights here (2 to 4 GB each)")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/cpu.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        args.weights = args.weights or Path(folder)
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Every case in turn."""
     began = time.perf_counter()
     found: dict[str, Any] = {}
     if args.out.is_file():
@@ -89,13 +99,14 @@ def main() -> None:
 
 
 def measure(sides: list[Side], args: argparse.Namespace) -> dict[str, Any]:
-    """All sides of a case in turns."""
+    """All sides of a case in turns; one is built after the other."""
     with contextlib.ExitStack() as stack:
-        running = {
-            " ".join(side): stack.enter_context(started(side, args.threads, args.prompt + 256))
-            for side in sides
-        }
-        built = {name: told(process) for name, process in running.items()}
+        running: dict[str, subprocess.Popen[str]] = {}
+        built: dict[str, dict[str, Any]] = {}
+        for side in sides:
+            name = " ".join(side)
+            running[name] = stack.enter_context(started(side, args))
+            built[name] = told(running[name])
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
         reading: list[float] = []
         for i in range(args.rounds + 1):
@@ -121,11 +132,12 @@ def measure(sides: list[Side], args: argparse.Namespace) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def started(side: Side, threads: int, context: int) -> Iterator[subprocess.Popen[str]]:
+def started(side: Side, args: argparse.Namespace) -> Iterator[subprocess.Popen[str]]:
     """A side in a process of its own."""
-    script = str(Path(__file__).with_name("cpu_side.py"))
-    command = [sys.executable, script, *side, "--threads", str(threads), "--context", str(context)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, str(Path(__file__).with_name("cpu_side.py")), *side]
+    command += ["--threads", str(args.threads), "--context", str(args.prompt + 256)]
+    command += ["--weights", str(args.weights)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:

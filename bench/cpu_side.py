@@ -11,8 +11,8 @@ import contextlib
 import json
 import math
 import resource
+import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import llamacpp
 
 DENSE = "dense-3.4b"
+GGUF = "m.gguf"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 """The second is of all threads together, and hardly feels what else the machine does."""
 Turn = Callable[[int, int], dict[str, Any]]
@@ -56,16 +57,29 @@ def main() -> None:
     parser.add_argument("format")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--context", type=int, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="folder of written weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cfg = shape(args.preset)
     opened = ours if args.engine == "yaongi" else theirs
     start = time.perf_counter()
-    with opened(cfg, args.format, args.threads, args.context) as (turn, weights_bytes):
+    place = args.weights / args.preset
+    with opened(cfg, args.format, args.threads, args.context, place) as (turn, weights_bytes):
         say({"weights_bytes_per_token": weights_bytes, "build_s": time.perf_counter() - start})
         for line in sys.stdin:
             prompt, tokens = json.loads(line)
             say(turn(prompt, tokens) | {"peak_rss_bytes": peak_rss()})
+
+
+def kept(place: Path, write_into: Callable[[Path], object]) -> Path:
+    """The folder, written if nobody has yet: 4 billion weights take minutes to quantize."""
+    if not place.exists():
+        work = place.with_name(f"{place.name}.part")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        write_into(work)
+        work.rename(place)
+    return place
 
 
 def say(found: dict[str, Any]) -> None:
@@ -91,12 +105,12 @@ def shape(name: str) -> LMConfig:
 
 @contextlib.contextmanager
 def ours(
-    cfg: LMConfig, number_format: str, threads: int, context: int
+    cfg: LMConfig, number_format: str, threads: int, context: int, place: Path
 ) -> Iterator[tuple[Turn, int]]:
     """Our engine, greedy, one request at a time."""
     number_format, _, behind = number_format.partition("@")
     kind, _, how = number_format.partition("+")
-    model = loaded(cfg, kind)
+    model = loaded(cfg, kind, place / kind)
     if behind:
         yield behind_tokens(model, int(behind)), weights_read(model)
         return
@@ -144,19 +158,21 @@ def behind_tokens(model: LM, length: int) -> Turn:
     return turn
 
 
-def loaded(cfg: LMConfig, number_format: str) -> LM:
-    """The model with the weights that llama.cpp gets, too."""
+def loaded(cfg: LMConfig, number_format: str, place: Path) -> LM:
+    """The model with the weights that llama.cpp gets, too; in few bits from ``place``."""
     read = weights(cfg, seed=0)
     if number_format == "fp32":
         model = LM(cfg).eval()
         model.load_state_dict({name: read(name).float() for name in model.state_dict()})
         return model
     scheme = parse(Scheme, {"to": number_format})
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+
+    def quantized(folder: Path) -> None:
         write_quantized(cfg, read, scheme, folder)
         write_json(folder / CONFIG, cfg.as_json())
-        return read_quantized(folder, scheme, "{layout}/{isa}".format(**placing(scheme))).float()
+
+    layout = "{layout}/{isa}".format(**placing(scheme))
+    return read_quantized(kept(place, quantized), scheme, layout).float()
 
 
 def weights_read(model: LM) -> int:
@@ -172,34 +188,33 @@ def weights_read(model: LM) -> int:
 
 @contextlib.contextmanager
 def theirs(
-    cfg: LMConfig, number_format: str, threads: int, context: int
+    cfg: LMConfig, number_format: str, threads: int, context: int, place: Path
 ) -> Iterator[tuple[Turn, int]]:
     """llama.cpp on the same weights, with its own choice of attention and cache."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "m.gguf"
-        content = describe(
-            cfg, words(cfg.vocab_size), quant=number_format, name="bench", context_len=context
-        )
-        write(path, content, weights(cfg, seed=0))
-        bits = sum(bits_read(cfg, *tensor) for tensor in content.tensors)
-        with llamacpp.opened(path, context, threads=threads, exact=False) as llama:
+    content = describe(
+        cfg, words(cfg.vocab_size), quant=number_format, name="bench", context_len=context
+    )
+    folder = place / f"gguf-{number_format}-{context}"
+    kept(folder, lambda work: write(work / GGUF, content, weights(cfg, seed=0)))
+    bits = sum(bits_read(cfg, *tensor) for tensor in content.tensors)
+    with llamacpp.opened(folder / GGUF, context, threads=threads, exact=False) as llama:
 
-            def run(prompt: int, tokens: int) -> tuple[dict[str, Any], float]:
-                start = time.process_time()
-                reply = llama.complete(ids(prompt), tokens, ignore_eos=True)
-                return reply["timings"], time.process_time() - start
+        def run(prompt: int, tokens: int) -> tuple[dict[str, Any], float]:
+            start = time.process_time()
+            reply = llama.complete(ids(prompt), tokens, ignore_eos=True)
+            return reply["timings"], time.process_time() - start
 
-            def turn(prompt: int, tokens: int) -> dict[str, Any]:
-                first, reading = run(prompt, 1)
-                timings, both = run(prompt, tokens + 1)
-                assert timings["prompt_n"] == prompt and timings["predicted_n"] == tokens + 1
-                return {
-                    "prefill_s": {"wall": first["prompt_ms"] / 1e3, "cpu": reading},
-                    # its first token falls out of the prompt
-                    "decode_s": {"wall": timings["predicted_ms"] / 1e3, "cpu": both - reading},
-                }
+        def turn(prompt: int, tokens: int) -> dict[str, Any]:
+            first, reading = run(prompt, 1)
+            timings, both = run(prompt, tokens + 1)
+            assert timings["prompt_n"] == prompt and timings["predicted_n"] == tokens + 1
+            return {
+                "prefill_s": {"wall": first["prompt_ms"] / 1e3, "cpu": reading},
+                # its first token falls out of the prompt
+                "decode_s": {"wall": timings["predicted_ms"] / 1e3, "cpu": both - reading},
+            }
 
-            yield turn, round(bits / 8)
+        yield turn, round(bits / 8)
 
 
 def bits_read(cfg: LMConfig, target: Target, number_format: str) -> float:

@@ -46,6 +46,14 @@ def test_importing_yaongi_does_not_import_torch():
     assert done.stdout.strip() == "load"
 
 
+def test_using_a_model_does_not_load_the_compiler(folder):
+    code = (
+        "import sys, yaongi; m = yaongi.load(sys.argv[1], device='cpu'); m.generate('고양이');"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=True)
+
+
 def test_logits_are_those_of_the_network(model):
     ids = [[0, 80, 90], [0, 100, 110]]
     found = model.logits(ids)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from math import expm1, isqrt
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field, model_validator
@@ -32,6 +32,7 @@ from yaongi.model.layer import (
 )
 from yaongi.model.tables import NgramTable, Recall
 from yaongi.ops.activation import steady
+from yaongi.ops.backend import opaque
 
 TAPS = 4  # of the convolution, as in the paper
 LARGEST = 2**63 - 1
@@ -350,7 +351,7 @@ def _multipliers(layer: int, count: int, vocab_size: int) -> list[int]:
     return [2 * (seed.split(k).int63 % bound) + 1 for k in range(count)]
 
 
-@cast(Any, torch.compiler).disable
+@opaque
 def recall(
     modules: Mapping[int, Engram],
     numbers: Tensor,

@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 
@@ -268,6 +268,15 @@ class Imported:
             package=self.package,
             reason=str(error).partition("\n")[0] or type(error).__name__,
         )
+
+
+def opaque(run: F) -> F:
+    """``run``, which no compiler looks into.
+
+    ``torch.compiler.disable`` loads the compiler at once, which takes a second of every command;
+    torch's own form of it waits for the first call.
+    """
+    return cast(F, cast(Any, torch)._disable_dynamo(run))
 
 
 def describe(device: torch.device) -> str:

@@ -179,7 +179,7 @@ def test_it_compiles_but_for_the_lookups(on_host):
     for name, grad in gradients(lm, got.hidden).items():
         close(grad, wanted[name], scale=wanted[name].abs().max().item())
     (reason,) = dynamo.utils.counters["graph_break"]
-    assert "function recall" in reason
+    assert "function `recall`" in reason
 
 
 def test_tables_on_the_host_change_nothing_but_the_place():

@@ -5,13 +5,10 @@ It reads time-major rows in place, knows documents, and keeps weights in float32
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yaongi.ops.backend import Imported
+from yaongi.ops.backend import Imported, opaque
 from yaongi.ops.conv1d.taps import conv1d_taps
 from yaongi.ops.documents import sequence_index
 
@@ -36,4 +33,4 @@ def _conv1d(x: Tensor, weight: Tensor, bias: Tensor, doc_ids: Tensor | None = No
 
 
 # a compiler cannot see into the kernel's launch
-conv1d_causal_conv1d: Any = torch.compiler.disable(_conv1d)  # pyright: ignore[reportUnknownMemberType]
+conv1d_causal_conv1d = opaque(_conv1d)

@@ -8,15 +8,17 @@ scattered adds: the same sums in the same order on every run.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from yaongi.ops.backend import opaque
 from yaongi.ops.precision import no_autocast
 
 
+@opaque  # sizes depend on the data: a compiler could only guess; there is nothing around to fuse
 def experts_sorted(
     x: Tensor,
     chosen: Tensor,
@@ -110,8 +112,7 @@ class _Experts(torch.autograd.Function):
         return gather_sum(drows, r.back), None, dscale[r.back, 0], dup, ddown, dgate
 
 
-# sizes depend on the data, so a compiler could only guess; there is nothing around to fuse with
-_apply: Any = torch.compiler.disable(_Experts.apply)  # pyright: ignore[reportUnknownMemberType]
+_apply: Any = cast(Any, _Experts).apply
 
 
 def _room(rows: Tensor, bank: Tensor | None) -> Tensor:

@@ -6,13 +6,11 @@ the scan, without groups and skip. Products are in x's dtype with float32 sums.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from yaongi.ops.backend import Imported
+from yaongi.ops.backend import Imported, opaque
 from yaongi.ops.documents import document_starts
 
 CHUNK_SIMPLE_GLA = Imported("flash-linear-attention", "fla.ops.simple_gla", "chunk_simple_gla")
@@ -66,4 +64,4 @@ def _packed(
 
 
 # a compiler cannot see into the kernels' launches, nor know the number of documents
-ssd_fla: Any = torch.compiler.disable(_ssd)  # pyright: ignore[reportUnknownMemberType]
+ssd_fla = opaque(_ssd)
