@@ -43,9 +43,17 @@ CONTEXT = 512
 def weights(cfg: LMConfig, seed: int) -> Callable[[str], Tensor]:
     """bf16 tensors by name, each from its own stream; large enough that logits are not flat."""
     with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in LM(cfg).state_dict().items()}
+        model = LM(cfg)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    hashes = {
+        f"layers.{layer}.engram.{name}": torch.tensor(numbers)
+        for layer, engram in model.engrams().items()
+        for name, numbers in zip(("multipliers", "primes"), engram._hash, strict=True)  # pyright: ignore[reportPrivateUsage]
+    }
 
     def read(name: str) -> Tensor:
+        if name in hashes:
+            return hashes[name]
         generator = torch.Generator().manual_seed(Seed(seed).split(name).int63)
         shape = shapes[name]
         if name.endswith("A_log"):
