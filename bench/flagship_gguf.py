@@ -45,15 +45,17 @@ def weights(cfg: LMConfig, seed: int) -> Callable[[str], Tensor]:
     with torch.device("meta"):
         model = LM(cfg)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    hashes = {
+    integers = {
         f"layers.{layer}.engram.{name}": torch.tensor(numbers)
         for layer, engram in model.engrams().items()
         for name, numbers in zip(("multipliers", "primes"), engram._hash, strict=True)  # pyright: ignore[reportPrivateUsage]
     }
 
+    integers["ngram_ids.canonical"] = torch.arange(cfg.vocab_size)
+
     def read(name: str) -> Tensor:
-        if name in hashes:
-            return hashes[name]
+        if name in integers:
+            return integers[name]
         generator = torch.Generator().manual_seed(Seed(seed).split(name).int63)
         shape = shapes[name]
         if name.endswith("A_log"):
