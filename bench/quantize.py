@@ -26,18 +26,28 @@ from yaongi.core.artifact import git_commit, machine, versions
 from yaongi.core.files import write_json
 from yaongi.data.shards import Shards
 from yaongi.evals.divergence import divergence
+from yaongi.infer.packed import twin
+from yaongi.infer.reader import PromptWeights, reader
 from yaongi.interop.quantize import quantize
 from yaongi.model.io import WEIGHTS, load_model
 from yaongi.model.quantized import Scheme
 from yaongi.model.quantized_io import load_quantized
 
 ROOT = Path(__file__).parents[1]
+INT4 = Scheme(to="int4")
 SCHEMES = {
     "int8": Scheme(to="int8"),
-    "int4": Scheme(to="int4"),
+    "int4": INT4,
+    "int4, read as prompts": INT4,
+    "int4, read with int8 prompt weights": INT4,
     "int4, groups of 32": Scheme(to="int4", groups=(32,)),
     "int4, groups of 128": Scheme(to="int4", groups=(128, 64, 32)),
 }
+READERS: dict[str, PromptWeights | None] = {
+    "int4, read as prompts": None,
+    "int4, read with int8 prompt weights": "int8",
+}
+"""Those whose text goes through the products of an engine's prompts, not those of decoding."""
 
 
 def main() -> None:
@@ -61,20 +71,22 @@ def main() -> None:
         for scheme in args.scheme or SCHEMES:
             if scheme in rows:
                 continue
-            rows[scheme] = measure(Path(folder), SCHEMES[scheme], shards, args.tokens)
+            rows[scheme] = measure(Path(folder), scheme, shards, args.tokens)
             facts = {"hardware": machine(), "versions": versions(), "git_commit": git_commit()}
             load = {"load_average": os.getloadavg()[0], "threads": args.threads}
             write_json(args.out, {"command": sys.argv, **load, **facts, "models": found})
             print(name, scheme, json.dumps(rows[scheme], indent=1), flush=True)
 
 
-def measure(folder: Path, scheme: Scheme, shards: Shards, tokens: int) -> dict[str, Any]:
+def measure(folder: Path, name: str, shards: Shards, tokens: int) -> dict[str, Any]:
     """Bytes, and the error by domain and over all of them."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as place:
         started = time.process_time()
-        made = quantize(folder, Path(place) / "out", scheme)
+        made = quantize(folder, Path(place) / "out", SCHEMES[name])
         seconds = time.process_time() - started
         model, reference = load_quantized(made.path), load_model(folder)
+        if name in READERS:
+            model = reader(twin(model)[0], READERS[name])
         domains = {
             domain: divergence(reference, model, shards, domain, max_tokens=tokens)
             for domain in shards.domains("val")

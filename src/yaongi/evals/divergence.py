@@ -16,6 +16,7 @@ from torch import Tensor
 
 from yaongi.data.batches import Batch, eval_batches
 from yaongi.data.shards import Shards
+from yaongi.evals.nats import log_probs
 from yaongi.evals.tasks.bpb import row_bytes
 from yaongi.model.lm import LM
 
@@ -82,12 +83,7 @@ def _compared(reference: LM, model: LM, batch: Batch) -> Tensor:
     ]
     sums = torch.zeros(3, dtype=torch.float64)
     for mine, theirs, right in zip(*found, targets[counted].split(TOKENS_AT_A_TIME), strict=True):
-        q, p = _log_probs(model, mine), _log_probs(reference, theirs)
+        q, p = log_probs(model, mine), log_probs(reference, theirs)
         nats = [-logs.gather(1, right[:, None]).sum() for logs in (q, p)]
         sums += torch.stack([*nats, (p.exp() * (p - q)).sum()]).double().cpu()
     return sums
-
-
-def _log_probs(model: LM, hidden: Tensor) -> Tensor:
-    """(n,D) -> (n,V) float32, of the ids that a token has."""
-    return model.logits(hidden).float()[:, : model.cfg.used_ids].log_softmax(-1)

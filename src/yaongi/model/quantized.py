@@ -8,6 +8,7 @@ convolutions, biases and the numbers of the scan stay as they are, bit for bit.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
@@ -22,11 +23,14 @@ from yaongi.model.lm import LM
 from yaongi.model.moe import ExpertWeights
 from yaongi.model.tables import NgramTable
 from yaongi.ops.moe import Experts
+from yaongi.ops.moe.in_int8 import experts_int8
 from yaongi.ops.moe.packed import experts_packed
 from yaongi.ops.quant import INT4, INT8
+from yaongi.ops.quant.from_int4 import int8_from_int4
 from yaongi.ops.quant.int4 import dequantize_groups, quantize_groups
 from yaongi.ops.quant.int4pack import MULTIPLE
 from yaongi.ops.quant.int8 import quantize_rows
+from yaongi.ops.quant.int_mm import product_int_mm
 from yaongi.ops.quant.layouts import pack, unpack
 
 
@@ -112,6 +116,21 @@ class Int4Weight(Exact):
         ints = unpack(self.packed, self.kernel.layout)
         return dequantize_groups(ints, self.scales)[..., : self.n_out, :]
 
+    def in_int8(self) -> Int8Weight:
+        """The same in 8 bits with one scale a row, see ``int8_from_int4``."""
+        *lead, _, half = self.packed.shape
+        place = self.packed.device
+        with torch.device("meta"):
+            found = Int8Weight(torch.Size((*lead, self.n_out, 2 * half)))
+        found.product = INT8.pick(place)
+        found.ints = torch.empty(*lead, self.n_out, 2 * half, dtype=torch.int8, device=place)
+        found.scale = torch.empty(*lead, self.n_out, device=place)
+        for i in itertools.product(*map(range, lead)):
+            matrix = int8_from_int4(self.packed[i], self.scales[i], self.kernel.layout)
+            for part, own in zip(matrix, (found.ints, found.scale), strict=True):
+                own[i].copy_(part[: self.n_out])
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """x (...,K) -> (...,N)."""
         return self._cut(self.kernel(x, self.packed, self.scales))
@@ -182,7 +201,11 @@ class QuantExperts(nn.Module):
     def forward(self, kernel: Experts, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """As ``ExpertWeights``; the kernel is of plain matrices and not asked."""
         tokens = x.flatten(0, 1), chosen.flatten(0, 1), weights.flatten(0, 1)
-        return experts_packed(*tokens, *self.banks(), product=_multiply).view_as(x)
+        banks = self.banks()
+        if all(isinstance(b, Int8Weight) and b.product is product_int_mm for b in banks if b):
+            banks = [b and (b.ints, b.scale) for b in banks]
+            return experts_int8(*tokens, *banks).view_as(x)
+        return experts_packed(*tokens, *banks, product=_multiply).view_as(x)
 
     def banks(self) -> Any:
         """The stacks up, down, and gate or None; indexed by expert they give its product."""

@@ -4,12 +4,19 @@ import pytest
 import tiny
 import torch
 
+import yaongi
 from yaongi.core.errors import ConfigError, DataError
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import read_corpus
 from yaongi.data.shards import Shards
+from yaongi.evals.nats import nats
 from yaongi.evals.task import Subject
 from yaongi.evals.tasks.bpb import BitsPerByte, bpb_probe, bpb_probes, measure
+from yaongi.interop.quantize import quantize
+from yaongi.model.lm import LM
+from yaongi.model.quantized import Scheme
+from yaongi.ops.cross_entropy import chunked
+from yaongi.ops.cross_entropy.reference import linear_cross_entropy_reference
 from yaongi.text.tokenizer import Tokenizer
 
 CHATS = [
@@ -45,6 +52,33 @@ def bpb_by_hand(model, made, domain):
 def test_equals_a_computation_by_hand(model, made, domain):
     found = bpb_probe(made["shards"], domain, seq_len=512)(model)
     assert found == pytest.approx(bpb_by_hand(model, made, domain), rel=1e-4)
+
+
+@pytest.mark.parametrize("to", ["int8", "int4"])
+def test_a_quantized_model_is_measured_by_the_products_that_run(made, tmp_path, monkeypatch, to):
+    """Its head multiplies integers: widened it would be another model, and the head's memory."""
+    quantized = quantize(tiny.base(tmp_path / "base", made["tokenizer"]).path, tmp_path / to,
+                         Scheme(to=to))  # fmt: skip
+    model = yaongi.load(quantized.path).lm
+    monkeypatch.setattr(LM, "head_weight", property(lambda self: pytest.fail("widened")))
+    found = bpb_probe(made["shards"], "ko", seq_len=512)(model)
+    assert found == pytest.approx(bpb_by_hand(model, made, "ko"), rel=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 299])
+def test_logits_are_of_few_tokens_at_a_time(model, monkeypatch, tokens):
+    monkeypatch.setitem(chunked.CHUNK_ELEMENTS, "cpu", 1)
+    seen = []
+    logits = LM.logits
+    monkeypatch.setattr(LM, "logits", lambda self, h: seen.append(len(h)) or logits(self, h))
+    hidden = torch.randn(tokens, 32, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(tokens)
+    with torch.no_grad():
+        expected = linear_cross_entropy_reference(
+            hidden, model.used_head, targets, torch.ones(tokens)
+        )
+        torch.testing.assert_close(nats(model, hidden, targets).sum(), expected)
+    assert all(n <= chunked.MIN_TOKENS for n in seen)
 
 
 def test_does_not_depend_on_the_batch_size(model, made):

@@ -1,5 +1,6 @@
 """Quantized products: every backend is its reference within stated rounding, rows alone or not."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import torch
 
 from yaongi.core.errors import CheckpointError
 from yaongi.ops.backend import Op
+from yaongi.ops.moe.in_int8 import experts_int8
+from yaongi.ops.moe.packed import experts_packed
 from yaongi.ops.quant import INT4, INT8
+from yaongi.ops.quant.from_int4 import int8_from_int4, int8_from_int4_reference
 from yaongi.ops.quant.int4 import dequantize_groups, quantize_groups
 from yaongi.ops.quant.int8 import dequantize_rows, quantize_rows
 from yaongi.ops.quant.layouts import BLOCKS, LAYOUTS, pack, unpack
@@ -142,3 +146,44 @@ def test_layouts_are_those_of_torch(layout):
     )  # fmt: skip
     if done.stdout.strip() != layout:
         pytest.skip(f"this machine has no {isa}")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [*SHAPES, (96, 32)])
+def test_int4_becomes_int8_within_half_a_step_whatever_the_layout(layout, shape):
+    ints, scales = quantize_groups(normal(*shape), 32)
+    weight = dequantize_groups(ints, scales)
+    found, scale = int8_from_int4(pack(ints, layout), scales, layout)
+    assert ((dequantize_rows(found, scale) - weight).abs() <= 0.501 * scale[:, None]).all()
+    plain = quantize_rows(weight)[1]
+    assert (scale <= 1.1 * plain).all()
+    same = int8_from_int4_reference(pack(ints, layout), scales, layout)
+    assert torch.equal(found, same[0])
+    assert torch.equal(scale, same[1])
+
+
+def test_an_int4_matrix_of_zeros_becomes_one():
+    ints, scales = quantize_groups(torch.zeros(64, 64), 32)
+    for layout in LAYOUTS:
+        found = dequantize_rows(*int8_from_int4(pack(ints, layout), scales, layout))
+        torch.testing.assert_close(found, torch.zeros(64, 64), atol=1e-20, rtol=0)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_experts_in_int8_are_one_product_after_the_other(gated):
+    if "int_mm" not in runnable(INT8):
+        pytest.skip("no int_mm here")
+    banks = [quantize_rows(normal(5, *s, seed=i)) for i, s in enumerate([(48, 32), (32, 48)])]
+    banks += [quantize_rows(normal(5, 48, 32, seed=9))] if gated else []
+    x, weights = normal(37, 32), normal(37, 2).abs()
+    chosen = normal(37, 4).topk(2).indices  # the fifth is nobody's
+    product = INT8.pick(CPU)
+    stacks = [
+        [functools.partial(product, ints=i, scale=s) for i, s in zip(*b, strict=True)]
+        for b in banks
+    ]
+    expected = experts_packed(x, chosen, weights, *stacks, product=lambda x, p: p(x))
+    together = experts_int8(x, chosen, weights, *banks)
+    assert torch.equal(together, expected)
+    alone = [experts_int8(x[i, None], chosen[i, None], weights[i, None], *banks) for i in (0, 36)]
+    assert torch.equal(torch.cat(alone), together[[0, 36]])

@@ -22,10 +22,10 @@ from yaongi.core.units import ByteSize, Count
 from yaongi.data.batches import Batch, eval_batches
 from yaongi.data.corpus import read_corpus, sample_texts
 from yaongi.data.shards import Shards
+from yaongi.evals.nats import nats
 from yaongi.evals.task import Score, Subject, Task, ratio_interval
 from yaongi.evals.xz import xz_bpb
 from yaongi.model.lm import LM
-from yaongi.ops.cross_entropy import linear_cross_entropy
 from yaongi.text.foreign import AnyTokenizer
 
 ShardsLike = Artifact | str | Path
@@ -156,16 +156,15 @@ def _rows(model: LM, batch: Batch, shards: Shards) -> Iterator[tuple[float, floa
         for a in (batch.ids, batch.targets, batch.weights, batch.doc_ids)
     )
     hidden = model(ids, doc_ids=docs).hidden
-    head = model.used_head  # asked for once: a quantized model widens it
-    nats = torch.stack(
+    sums = torch.stack(
         [
-            linear_cross_entropy(h, head, t, w)[0]
-            for h, t, w in zip(hidden, targets, weights, strict=True)
+            nats(model, h[w > 0], t[w > 0]) @ w[w > 0]
+            for h, t, w in zip(hidden, targets, weights.float(), strict=True)
         ]
     )
     counts = (batch.weights > 0).sum(1)
     sizes = row_bytes(batch, shards)
-    for nat, size, n in zip(nats.tolist(), sizes.tolist(), counts.tolist(), strict=True):
+    for nat, size, n in zip(sums.tolist(), sizes.tolist(), counts.tolist(), strict=True):
         yield nat / math.log(2), float(size), n
 
 

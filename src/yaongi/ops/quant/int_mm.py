@@ -29,7 +29,10 @@ def int_mm_unavailable(device: torch.device) -> str | None:
 
 def product_int_mm(x: Tensor, ints: Tensor, scale: Tensor) -> Tensor:
     """See ``Int8Product``. An x is off by at most 1/254 of the largest in its row."""
-    rows, size = quantize_rows(x.reshape(-1, x.shape[-1]))
-    sums = _int_mm(rows, ints.t())
-    y = sums.float().mul_(size[:, None]).mul_(scale)
+    y = product_of_ints(*quantize_rows(x.reshape(-1, x.shape[-1])), ints, scale)
     return y.to(x.dtype).view(*x.shape[:-1], -1)
+
+
+def product_of_ints(rows: Tensor, size: Tensor, ints: Tensor, scale: Tensor) -> Tensor:
+    """rows (M,K) int8 of scales (M,) and ints (N,K) int8 of scales (N,) -> (M,N) float32."""
+    return _int_mm(rows, ints.t()).float().mul_(size[:, None]).mul_(scale)

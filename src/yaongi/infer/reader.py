@@ -1,0 +1,107 @@
+"""The network that reads prompts: the twin, except that int4 matrices multiply many rows in 8 bits.
+
+The int4 operator widens its matrix anew for every few rows. Where a chunk has many, it is cheaper
+to bring the whole matrix to 8 bits once, for that chunk or, with ``int8`` prompt weights, for all
+to come. How a chunk is read depends on nothing but the chunk, so an answer remains that of the
+request alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from typing import Any, Literal, cast
+
+from torch import Tensor, nn
+
+from yaongi.core.errors import CapabilityError
+from yaongi.core.i18n import translate
+from yaongi.core.units import human_bytes
+from yaongi.infer.packed import unpacked
+from yaongi.model.int8 import replace_modules
+from yaongi.model.lm import LM
+from yaongi.model.quantized import Int4Weight, Int8Weight, QuantLinear
+from yaongi.ops.quant import INT8
+from yaongi.ops.quant.from_int4 import int8_from_int4
+from yaongi.ops.quant.int_mm import int_mm_unavailable
+
+PromptWeights = Literal["int8"]
+
+MANY = 64
+"""Rows from which on a matrix is brought to 8 bits for a single product; measured, see
+docs/quantize.md. An expert sees too few of a chunk's tokens for that."""
+
+log = logging.getLogger(__name__)
+
+_resident: weakref.WeakKeyDictionary[LM, LM] = weakref.WeakKeyDictionary()
+
+
+def reader(twin: LM, weights: PromptWeights | None) -> LM:
+    """The network for the chunks of prompts beside ``twin``, which decodes; their states are alike.
+
+    Args:
+        twin: see ``infer.packed``.
+        weights: ``int8`` keeps every int4 matrix in 8 bits as well, made once for a twin.
+    Raises:
+        CapabilityError: ``int8``, and the model is not in int4, or not on a CPU with VNNI.
+    """
+    if weights == "int8":
+        check_prompt_weights(twin)
+        if twin not in _resident:
+            _resident[twin] = _in_int8(twin)
+        return _resident[twin]
+    if not _int4(twin) or int_mm_unavailable(twin.device):
+        return twin
+    found = unpacked(twin)
+    for linear in [m for m in found.modules() if type(m) is QuantLinear]:
+        if type(linear.weight) is Int4Weight:
+            linear.weight = cast(Any, _ForManyRows(linear.weight))
+    return found
+
+
+def check_prompt_weights(model: LM) -> None:
+    """Raise CapabilityError where the model's prompts cannot be read with int8 weights."""
+    reason = int_mm_unavailable(model.device)
+    if not _int4(model):
+        reason = translate("the model is not in int4 (yaongi quantize --to int4)")
+    if reason:
+        raise CapabilityError("Prompts cannot be read with int8 weights: {reason}", reason=reason)
+
+
+def _int4(model: LM) -> list[Int4Weight]:
+    return [m for m in model.modules() if isinstance(m, Int4Weight)]
+
+
+def _in_int8(twin: LM) -> LM:
+    start = time.perf_counter()
+    found = unpacked(twin)
+    replace_modules(found, Int4Weight, Int4Weight.in_int8)
+    made = [m for m in found.modules() if isinstance(m, Int8Weight)]
+    held = {id(m.ints) for m in twin.modules() if isinstance(m, Int8Weight)}
+    size = sum(m.ints.nbytes + m.scale.nbytes for m in made if id(m.ints) not in held)
+    log.warning(
+        translate(
+            "Prompts are read with int8 weights: {size} more memory, made in {seconds:.1f} s.",
+            size=human_bytes(size),
+            seconds=time.perf_counter() - start,
+        )
+    )
+    return found
+
+
+class _ForManyRows(nn.Module):
+    """``Int4Weight`` that brings itself to 8 bits for ``MANY`` rows and more, and forgets it."""
+
+    def __init__(self, weight: Int4Weight) -> None:
+        super().__init__()
+        self.weight = weight
+        self.product = INT8.pick(weight.packed.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (...,K) -> (...,N)."""
+        held = self.weight
+        if x.shape[:-1].numel() < MANY:
+            return held(x)
+        y = self.product(x, *int8_from_int4(held.packed, held.scales, held.kernel.layout))
+        return y[..., : held.n_out].contiguous()
