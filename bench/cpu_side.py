@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import llamacpp
 
 DENSE = "dense-3.4b"
+PROMPTS = "prompts8"  # int8 weights for prompts beside those in int4
 GGUF = "m.gguf"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 """The second is of all threads together, and hardly feels what else the machine does."""
@@ -109,7 +110,7 @@ def ours(
 ) -> Iterator[tuple[Turn, int]]:
     """Our engine, greedy, one request at a time."""
     number_format, _, behind = number_format.partition("@")
-    kind, _, how = number_format.partition("+")
+    kind, *how = number_format.split("+")
     model = loaded(cfg, kind, place / kind)
     if behind:
         yield behind_tokens(model, int(behind)), weights_read(model)
@@ -117,7 +118,12 @@ def ours(
     tokenizer = Tokenizer.train(["고양이가 야옹 하고 울었어요."] * 9, 400, allow_smaller=True)
     tokenizer.stop_ids = frozenset()  # random weights would end early
     engine = Engine(
-        model, tokenizer, prefix_bytes=0, context_len=context, compile_step=cast(Any, how or None)
+        model,
+        tokenizer,
+        prefix_bytes=0,
+        context_len=context,
+        compile_step=next((cast(Any, region) for region in how if region != PROMPTS), None),
+        prompt_weights="int8" if PROMPTS in how else None,
     )
 
     def turn(prompt: int, tokens: int) -> dict[str, Any]:
