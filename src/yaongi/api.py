@@ -28,6 +28,7 @@ from yaongi.core.i18n import translate as _
 from yaongi.infer.context import Fitted, Overflow, fitted
 from yaongi.infer.embed import mean_vector
 from yaongi.infer.engine import Engine, Event, Request
+from yaongi.infer.reader import PromptWeights, check_prompt_weights
 from yaongi.infer.rules import Generation, room_behind
 from yaongi.infer.runner import Runner
 from yaongi.model.adapted import BASE
@@ -51,6 +52,7 @@ class Model:
         context_len: the longest sequence ``generate`` and ``chat`` accept; None for no limit.
         adapters: the names its methods take as ``adapter``, besides ``base`` for none. One that is
             alone is used where none is named.
+        prompt_weights: what its engines read prompts with, see ``infer.reader``.
         path: the folder it was loaded from; None for one put together in memory.
     """
 
@@ -61,12 +63,16 @@ class Model:
         *,
         context_len: int | None = None,
         adapters: Sequence[str] = (),
+        prompt_weights: PromptWeights | None = None,
         path: Path | None = None,
     ) -> None:
+        if prompt_weights is not None:  # said now, not at the first prompt
+            check_prompt_weights(lm, prompt_weights)
         self.lm = lm
         self.tokenizer = tokenizer
         self.context_len = context_len
         self.adapters = tuple(adapters)
+        self.prompt_weights: PromptWeights | None = prompt_weights
         self.path = path
         self._engines: dict[str, Engine] = {}
 
@@ -84,7 +90,12 @@ class Model:
         """One for each adapter: what is kept of a prompt is of the weights that read it."""
         known = self._engines.get(adapter)
         if known is None or (known.model, known.context_len) != (self.lm, self.context_len):
-            known = Engine(self.lm, self._tokenizer(), context_len=self.context_len)
+            known = Engine(
+                self.lm,
+                self._tokenizer(),
+                context_len=self.context_len,
+                prompt_weights=self.prompt_weights,
+            )
             self._engines[adapter] = known
         return known
 

@@ -13,6 +13,7 @@ from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
+from yaongi.infer.reader import PromptWeights
 from yaongi.interop.llamacpp import LlamaCpp
 from yaongi.model.adapter_io import load_adapters
 from yaongi.model.io import CONFIG, WEIGHTS, load_model
@@ -33,6 +34,7 @@ def load(
     context_len: int | None = None,
     tables_on_host: bool = False,
     engine: str = "auto",
+    prompt_weights: PromptWeights | None = None,
 ) -> Model:
     """Open a model: an artifact of ``pretrain``, ``sft`` or ``quantize``, or a plain model folder.
 
@@ -50,6 +52,8 @@ def load(
             rows a text needs go to the device.
         engine: ``llamacpp`` runs GGUF files, ``yaongi`` model folders; ``auto`` goes by ``path``.
             Of the settings above llama.cpp knows ``context_len``, and chooses its device itself.
+        prompt_weights: ``int8`` keeps an int4 model's matrices in 8 bits as well, made before the
+            first prompt: prompts are read about twice as fast, in nearly three times the memory.
     Raises:
         ArtifactError: not a model folder, or a damaged one (the message names the file), or an
             adapter of another model.
@@ -59,7 +63,7 @@ def load(
     """
     path = Path(path)
     if _engine(engine, path) == "llamacpp":
-        return _open_gguf(path, adapter, context_len)
+        return _open_gguf(path, adapter, context_len, prompt_weights)
     kind, trained_len = _check_folder(path)
     where = choose_device(device)
     if kind == QUANTIZED:
@@ -69,7 +73,13 @@ def load(
                 "into its model with yaongi merge and quantize that."
             )
         lm = load_quantized(path, dtype=_dtype(dtype, where), device=where)
-        return Model(lm, open_tokenizer(path), context_len=context_len or trained_len, path=path)
+        return Model(
+            lm,
+            open_tokenizer(path),
+            context_len=context_len or trained_len,
+            prompt_weights=prompt_weights,
+            path=path,
+        )
     lm = load_model(
         path,
         dtype=_dtype(dtype, where),
@@ -80,7 +90,14 @@ def load(
     folders = [adapter] if isinstance(adapter, (str, Path)) else adapter
     names = load_adapters(lm, path, [Path(folder) for folder in folders])
     tokenizer, length = open_tokenizer(path), context_len or trained_len
-    return Model(lm, tokenizer, context_len=length, adapters=names, path=path)
+    return Model(
+        lm,
+        tokenizer,
+        context_len=length,
+        adapters=names,
+        prompt_weights=prompt_weights,
+        path=path,
+    )
 
 
 def _check_folder(path: Path) -> tuple[str | None, int | None]:
@@ -136,7 +153,17 @@ def _engine(name: str, path: Path) -> str:
     return "llamacpp" if is_gguf else "yaongi"
 
 
-def _open_gguf(path: Path, adapter: str | Path | Sequence[str | Path], length: int | None) -> Model:
+def _open_gguf(
+    path: Path,
+    adapter: str | Path | Sequence[str | Path],
+    length: int | None,
+    prompt_weights: PromptWeights | None,
+) -> Model:
+    if prompt_weights is not None:
+        raise CapabilityError(
+            "llama.cpp reads prompts with the weights in {path}: leave --prompt-weights out.",
+            path=path,
+        )
     if adapter:
         raise CapabilityError(
             "llama.cpp runs {path} without adapters; merge the adapter into its model (yaongi "

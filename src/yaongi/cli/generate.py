@@ -14,6 +14,7 @@ from yaongi.cli.options import (
     context_option,
     engine_option,
     json_option,
+    prompt_weights_option,
     sampling_options,
 )
 from yaongi.cli.printable import printable
@@ -29,6 +30,7 @@ from yaongi.core.i18n import translate as _
 @adapter_option
 @engine_option
 @context_option
+@prompt_weights_option
 @sampling_options
 @json_option
 def command(
@@ -37,11 +39,18 @@ def command(
     adapter: Path | None,
     engine: str,
     context_len: int | None,
+    prompt_weights: Any,
     as_json: bool,
     **sampling: Any,
 ) -> None:
     """Print the continuation, streaming unless JSON was asked for."""
-    loaded = yaongi.load(model, adapter=adapter or (), engine=engine, context_len=context_len)
+    loaded = yaongi.load(
+        model,
+        adapter=adapter or (),
+        engine=engine,
+        context_len=context_len,
+        prompt_weights=prompt_weights,
+    )
     if as_json:
         text = loaded.generate(prompt, **sampling)
         emit({"prompt": prompt, "text": text}, text, as_json=True)

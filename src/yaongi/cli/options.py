@@ -52,6 +52,13 @@ context_option = click.option(
     help=_("The longest sequence, prompt included; the model's own if not given."),
 )
 
+prompt_weights_option = click.option(
+    "--prompt-weights",
+    type=click.Choice(["int8"]),
+    help=_("Keep an int4 model's matrices in 8 bits as well: prompts are read about twice as fast "
+           "on a CPU, in nearly three times the memory."),
+)  # fmt: skip
+
 
 def sampling_options(function: Command) -> Command:
     """How the next token is chosen."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 import yaongi
+from yaongi.cli.options import prompt_weights_option
 from yaongi.core.i18n import translate as _
 from yaongi.serve.limits import Limits
 from yaongi.serve.run import serve
@@ -28,6 +30,7 @@ DEFAULT = Limits()
     multiple=True,
     help=_("An adapter of this model, a model of its own to clients; repeatable."),
 )
+@prompt_weights_option
 @click.option("--name", help=_("What clients call the model; its folder's name by default."))
 @click.option("--host", default="127.0.0.1", show_default=True, help=_("Address to listen on."))
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
@@ -45,6 +48,7 @@ DEFAULT = Limits()
 def command(
     model: Path,
     adapter: tuple[Path, ...],
+    prompt_weights: Any,
     name: str | None,
     host: str,
     port: int,
@@ -54,7 +58,7 @@ def command(
     time_s: float,
 ) -> None:
     """Load, announce the address, serve."""
-    loaded = yaongi.load(model, adapter=adapter)
+    loaded = yaongi.load(model, adapter=adapter, prompt_weights=prompt_weights)
     called = name or model.resolve().name
     shown = f"[{host}]" if ":" in host else host
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from torch import Tensor, nn
 
-from yaongi.core.errors import CapabilityError
+from yaongi.core.errors import CapabilityError, ConfigError
 from yaongi.core.i18n import translate
 from yaongi.core.units import human_bytes
 from yaongi.infer.packed import unpacked
@@ -45,9 +45,10 @@ def reader(twin: LM, weights: PromptWeights | None) -> LM:
         weights: ``int8`` keeps every int4 matrix in 8 bits as well, made once for a twin.
     Raises:
         CapabilityError: ``int8``, and the model is not in int4, or not on a CPU with VNNI.
+        ConfigError: there are no such weights.
     """
-    if weights == "int8":
-        check_prompt_weights(twin)
+    if weights is not None:
+        check_prompt_weights(twin, weights)
         if twin not in _resident:
             _resident[twin] = _in_int8(twin)
         return _resident[twin]
@@ -60,8 +61,14 @@ def reader(twin: LM, weights: PromptWeights | None) -> LM:
     return found
 
 
-def check_prompt_weights(model: LM) -> None:
-    """Raise CapabilityError where the model's prompts cannot be read with int8 weights."""
+def check_prompt_weights(model: LM, weights: str) -> None:
+    """Raise where ``reader`` would, and make nothing."""
+    if weights not in get_args(PromptWeights):
+        raise ConfigError(
+            "prompt_weights is '{name}'; expected one of {known}.",
+            name=weights,
+            known=", ".join(get_args(PromptWeights)),
+        )
     reason = int_mm_unavailable(model.device)
     if not _int4(model):
         reason = translate("the model is not in int4 (yaongi quantize --to int4)")

@@ -202,7 +202,11 @@ class Worker:
             model = self.model
             with using_adapters(model.lm, adapter):
                 self._engines[adapter] = Engine(
-                    model.lm, self.tokenizer, max_rows=self.rows, context_len=model.context_len
+                    model.lm,
+                    self.tokenizer,
+                    max_rows=self.rows,
+                    context_len=model.context_len,
+                    prompt_weights=model.prompt_weights,
                 )
         return self._engines[adapter]
 

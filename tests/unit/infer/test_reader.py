@@ -6,7 +6,9 @@ import pytest
 import tiny
 import torch
 
-from yaongi.core.errors import CapabilityError
+import yaongi
+from yaongi.cli.main import run
+from yaongi.core.errors import CapabilityError, ConfigError
 from yaongi.infer import reader as reader_module
 from yaongi.infer.engine import Engine, Request
 from yaongi.infer.packed import twin
@@ -144,3 +146,33 @@ def test_a_processor_without_vnni_is_refused_and_reads_as_before(model, monkeypa
     with pytest.raises(CapabilityError, match="int8 weights: no VNNI here"):
         Engine(model, TOK, prompt_weights="int8")
     assert reader(twin(model)[0], None) is twin(model)[0]
+
+
+@needs_vnni
+def test_what_is_loaded_with_them_answers_with_them(tmp_path, capsys):
+    folder = tmp_path / "int4"
+    made(tmp_path, "int4")
+    loaded = yaongi.load(folder, prompt_weights="int8")
+    text = "고양이가 야옹 " * MANY
+    ids = TOK.text_ids(text)
+    expected = complete(loaded.lm, [Request(ids, Generation(max_tokens=6), 0)], "int8")[0]
+    assert [e.logprob for e in loaded.events(ids, max_tokens=6)] == list(expected.logprobs)
+    command = ["generate", str(folder), "--prompt", text, "--max-tokens", "6"]
+    assert run([*command, "--prompt-weights", "int8"]) == 0
+    assert capsys.readouterr().out.strip() == expected.text.strip()
+
+
+@pytest.mark.parametrize(
+    ("path", "weights", "error", "says"),
+    [
+        ("plain", "int8", CapabilityError, "not in int4"),
+        ("m.gguf", "int8", CapabilityError, "leave --prompt-weights out"),
+        ("plain", "int9", ConfigError, "'int9'; expected one of int8"),
+    ],
+)
+def test_what_cannot_be_is_said_when_loading(tmp_path, path, weights, error, says):
+    save_model(tiny.lm(), tmp_path / "plain")
+    TOK.save(tmp_path / "plain")
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    with pytest.raises(error, match=says):
+        yaongi.load(tmp_path / path, prompt_weights=weights)

@@ -13,7 +13,13 @@ from yaongi.cli.chat.conversation import Conversation
 from yaongi.cli.chat.loop import chat
 from yaongi.cli.chat.prompt import piped, state_folder, typed
 from yaongi.cli.chat.screen import screen
-from yaongi.cli.options import adapter_option, context_option, engine_option, sampling_options
+from yaongi.cli.options import (
+    adapter_option,
+    context_option,
+    engine_option,
+    prompt_weights_option,
+    sampling_options,
+)
 from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.i18n import translate as _
 from yaongi.infer.context import Overflow
@@ -32,6 +38,7 @@ from yaongi.infer.context import Overflow
 @adapter_option
 @engine_option
 @context_option
+@prompt_weights_option
 @sampling_options
 def command(
     model: Path,
@@ -40,10 +47,17 @@ def command(
     adapter: Path | None,
     engine: str,
     context_len: int | None,
+    prompt_weights: Any,
     **sampling: Any,
 ) -> None:
     """Run the loop."""
-    loaded = yaongi.load(model, adapter=adapter or (), engine=engine, context_len=context_len)
+    loaded = yaongi.load(
+        model,
+        adapter=adapter or (),
+        engine=engine,
+        context_len=context_len,
+        prompt_weights=prompt_weights,
+    )
     told = (model / MANIFEST).is_file() and open_artifact(model).manifest.kind
     if adapter is None and told == "base":
         click.echo(
