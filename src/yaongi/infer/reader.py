@@ -8,11 +8,15 @@ request alone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, cast, get_args
 
+import torch
 from torch import Tensor, nn
 
 from yaongi.core.errors import CapabilityError, ConfigError
@@ -21,7 +25,7 @@ from yaongi.core.units import human_bytes
 from yaongi.infer.packed import unpacked
 from yaongi.model.int8 import replace_modules
 from yaongi.model.lm import LM
-from yaongi.model.quantized import Int4Weight, Int8Weight, QuantLinear
+from yaongi.model.quantized import Int4Weight, QuantLinear
 from yaongi.ops.quant import INT8
 from yaongi.ops.quant.from_int4 import int8_from_int4
 from yaongi.ops.quant.int_mm import int_mm_unavailable
@@ -83,10 +87,11 @@ def _int4(model: LM) -> list[Int4Weight]:
 def _in_int8(twin: LM) -> LM:
     start = time.perf_counter()
     found = unpacked(twin)
-    replace_modules(found, Int4Weight, Int4Weight.in_int8)
-    made = [m for m in found.modules() if isinstance(m, Int8Weight)]
-    held = {id(m.ints) for m in twin.modules() if isinstance(m, Int8Weight)}
-    size = sum(m.ints.nbytes + m.scale.nbytes for m in made if id(m.ints) not in held)
+    holders = _int4(found)
+    with _one_thread_each() as workers, ThreadPoolExecutor(workers) as pool:
+        made = dict(zip(holders, pool.map(Int4Weight.in_int8, holders), strict=True))
+    replace_modules(found, Int4Weight, made.__getitem__)
+    size = sum(m.ints.nbytes + m.scale.nbytes for m in made.values())
     log.warning(
         translate(
             "Prompts are read with int8 weights: {size} more memory, made in {seconds:.1f} s.",
@@ -95,6 +100,20 @@ def _in_int8(twin: LM) -> LM:
         )
     )
     return found
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[int]:
+    """Operators on one thread, and how many they had: matrices are many and each operator short.
+
+    Shared among two busy cores, conversion took eight times as much of the processor.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
 
 
 class _ForManyRows(nn.Module):

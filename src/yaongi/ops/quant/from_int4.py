@@ -15,7 +15,7 @@ from yaongi.ops.quant.int4 import MIDDLE
 from yaongi.ops.quant.int8 import LARGEST
 from yaongi.ops.quant.layouts import BLOCKS, unpack
 
-BLOCK = 1 << 17  # numbers worked on at a time, so that they stay in the cache
+BLOCK = 1 << 17  # numbers a thread works on at a time, so that they stay in its cache
 
 
 def int8_from_int4(packed: Tensor, scales: Tensor, layout: str) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ def int8_from_int4(packed: Tensor, scales: Tensor, layout: str) -> tuple[Tensor,
     cut, flat = whole * k // 2, packed.flatten()
     columns = [flat[:cut].view(-1, k, half).transpose(0, 1).reshape(k, -1), flat[cut:].view(k, -1)]
     # as a matrix it is turned several times as fast as block by block
-    pairs = torch.cat(columns, 1).t().contiguous().split([whole // 2, (n - whole) // 2])
+    pairs = torch.split(torch.cat(columns, 1).t().contiguous(), [whole // 2, (n - whole) // 2])
 
     def in_blocks(t: Tensor) -> Tensor:
         """(N,X) -> the rows of low and of high bits (2,blocks,half,X)."""
@@ -58,7 +58,7 @@ def int8_from_int4(packed: Tensor, scales: Tensor, layout: str) -> tuple[Tensor,
 def int8_from_int4_reference(packed: Tensor, scales: Tensor, layout: str) -> tuple[Tensor, Tensor]:
     """The same, of any layout."""
     step, zero, size = _steps(scales)
-    ints = unpack(packed, layout).float().unflatten(1, (len(scales), -1))
+    ints = unpack(packed, layout).float().view(len(size), len(scales), -1)
     found = ints.mul_(step.t()[..., None]).add_(zero.t()[..., None]).round_()
     return found.flatten(1).to(torch.int8), size
 
@@ -77,10 +77,10 @@ def _steps(scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _round(packed: Tensor, step: Tensor, zero: Tensor, out: Tensor) -> None:
     """packed (J,W,K) into out (2,J,W,K); step and zero (2,J,W,K/group)."""
     count, width, k = packed.shape
-    some = max(1, BLOCK // (k * width))
+    some = max(1, BLOCK * torch.get_num_threads() // (k * width))
     for j in range(0, count, some):
         part = slice(j, j + some)
         for i, ints in enumerate((packed[part] & 15, packed[part] >> 4)):
-            values = ints.float().unflatten(-1, (step.shape[-1], -1))
+            values = ints.float().view(*ints.shape[:-1], step.shape[-1], -1)
             values.mul_(step[i, part, ..., None]).add_(zero[i, part, ..., None]).round_()
             out[i, part].copy_(values.flatten(-2))
