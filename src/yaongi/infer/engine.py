@@ -99,9 +99,9 @@ class Engine:
         self.chunk = chunk
         self.prefixes = PrefixCache(chunk, prefix_bytes)
         self._never = unspoken(model, tokenizer)
+        self._compiled = compiled(model, compile_step) if compile_step else None
         self._prompt_weights: PromptWeights | None = prompt_weights
         self._take_weights()
-        self._compiled = compiled(model, compile_step) if compile_step else None
         self._waiting: deque[_Row] = deque()
         self._reading: tuple[_Row, State] | None = None  # its prompt is in the state in part
         self._rows: list[_Row] = []
@@ -251,6 +251,7 @@ class Engine:
 
     def _take_weights(self, *, anew: bool = False) -> None:
         self._twin, self._version = twin(self.model, anew=anew)
+        self._reader = self._twin  # what the one before held is free before more is made
         self._reader = reader(self._twin, self._prompt_weights)
 
     def _read(self, budget: int | None) -> list[Tensor]:
