@@ -9,12 +9,13 @@ request alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, cast, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +26,17 @@ from yaongi.core.units import human_bytes
 from yaongi.infer.packed import unpacked
 from yaongi.model.int8 import replace_modules
 from yaongi.model.lm import LM
-from yaongi.model.quantized import Int4Weight, QuantLinear
+from yaongi.model.quantized import Int4Weight
 from yaongi.ops.quant import INT8
 from yaongi.ops.quant.from_int4 import int8_from_int4
 from yaongi.ops.quant.int_mm import int_mm_unavailable
 
 PromptWeights = Literal["int8"]
+Product = Callable[[Tensor], Tensor]
 
 MANY = 64
 """Rows from which on a matrix is brought to 8 bits for a single product; measured, see
-docs/quantize.md. An expert sees too few of a chunk's tokens for that."""
+docs/quantize.md. An expert seldom sees as many of a chunk's tokens."""
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +61,7 @@ def reader(twin: LM, weights: PromptWeights | None) -> LM:
     if not _int4(twin) or int_mm_unavailable(twin.device):
         return twin
     found = unpacked(twin)
-    for linear in [m for m in found.modules() if type(m) is QuantLinear]:
-        if type(linear.weight) is Int4Weight:
-            linear.weight = cast(Any, _ForManyRows(linear.weight))
+    replace_modules(found, Int4Weight, _ForManyRows)
     return found
 
 
@@ -117,7 +117,7 @@ def _one_thread_each() -> Iterator[int]:
 
 
 class _ForManyRows(nn.Module):
-    """``Int4Weight`` that brings itself to 8 bits for ``MANY`` rows and more, and forgets it."""
+    """``Int4Weight`` that brings a matrix to 8 bits for ``MANY`` rows and more, and forgets it."""
 
     def __init__(self, weight: Int4Weight) -> None:
         super().__init__()
@@ -127,7 +127,19 @@ class _ForManyRows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (...,K) -> (...,N)."""
         held = self.weight
+        return self._product(x, held, held.packed, held.scales)
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def __getitem__(self, i: int) -> Product:
+        """The product with one matrix of a stack."""
+        held = self.weight
+        matrix = {"packed": held.packed[i], "scales": held.scales[i]}
+        return functools.partial(self._product, few=held[i], **matrix)
+
+    def _product(self, x: Tensor, few: Product, packed: Tensor, scales: Tensor) -> Tensor:
         if x.shape[:-1].numel() < MANY:
-            return held(x)
-        y = self.product(x, *int8_from_int4(held.packed, held.scales, held.kernel.layout))
-        return y[..., : held.n_out].contiguous()
+            return few(x)
+        y = self.product(x, *int8_from_int4(packed, scales, self.weight.kernel.layout))
+        return y[..., : self.weight.n_out].contiguous()
