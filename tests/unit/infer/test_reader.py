@@ -15,11 +15,13 @@ from yaongi.infer.packed import twin
 from yaongi.infer.reader import MANY, reader
 from yaongi.infer.rules import Generation
 from yaongi.interop.quantize import quantize
+from yaongi.model.adapted import BASE
 from yaongi.model.io import save_model
 from yaongi.model.quantized import Int4Weight, Scheme
 from yaongi.model.quantized_io import load_quantized
 from yaongi.ops.quant.int4pack import int4pack_unavailable
 from yaongi.ops.quant.int_mm import int_mm_unavailable
+from yaongi.serve.worker import Worker
 
 CPU = torch.device("cpu")
 TOK = tiny.tokenizer()
@@ -157,6 +159,8 @@ def test_what_is_loaded_with_them_answers_with_them(tmp_path, capsys):
     ids = TOK.text_ids(text)
     expected = complete(loaded.lm, [Request(ids, Generation(max_tokens=6), 0)], "int8")[0]
     assert [e.logprob for e in loaded.events(ids, max_tokens=6)] == list(expected.logprobs)
+    served = Worker(loaded, rows=2).engines[BASE]
+    assert served.complete([Request(ids, Generation(max_tokens=6), 0)]) == [expected]
     command = ["generate", str(folder), "--prompt", text, "--max-tokens", "6"]
     assert run([*command, "--prompt-weights", "int8"]) == 0
     assert capsys.readouterr().out.strip() == expected.text.strip()
