@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, cast, overload
@@ -25,12 +25,15 @@ from yaongi.core.errors import (
     TokenizerError,
 )
 from yaongi.core.i18n import translate as _
+from yaongi.infer.compiled import Region
 from yaongi.infer.context import Fitted, Overflow, fitted
 from yaongi.infer.embed import mean_vector
 from yaongi.infer.engine import Engine, Event, Request
 from yaongi.infer.reader import PromptWeights, check_prompt_weights
 from yaongi.infer.rules import Generation, room_behind
 from yaongi.infer.runner import Runner
+from yaongi.interop.generation import folder_sampling, keys_sampling
+from yaongi.interop.gguf.header import read_header
 from yaongi.model.adapted import BASE
 from yaongi.model.count import count
 from yaongi.model.lm import LM, LMConfig
@@ -53,6 +56,7 @@ class Model:
         adapters: the names its methods take as ``adapter``, besides ``base`` for none. One that is
             alone is used where none is named.
         prompt_weights: what its engines read prompts with, see ``infer.reader``.
+        compile_step: which part of its engines' steps is compiled, see ``Engine``.
         path: the folder it was loaded from; None for one put together in memory.
     """
 
@@ -64,6 +68,7 @@ class Model:
         context_len: int | None = None,
         adapters: Sequence[str] = (),
         prompt_weights: PromptWeights | None = None,
+        compile_step: Region | None = None,
         path: Path | None = None,
     ) -> None:
         if prompt_weights is not None:  # said now, not at the first prompt
@@ -73,6 +78,7 @@ class Model:
         self.context_len = context_len
         self.adapters = tuple(adapters)
         self.prompt_weights: PromptWeights | None = prompt_weights
+        self.compile_step: Region | None = compile_step
         self.path = path
         self._engines: dict[str, Engine] = {}
 
@@ -90,14 +96,45 @@ class Model:
         """One for each adapter: what is kept of a prompt is of the weights that read it."""
         known = self._engines.get(adapter)
         if known is None or (known.model, known.context_len) != (self.lm, self.context_len):
-            known = Engine(
-                self.lm,
-                self._tokenizer(),
-                context_len=self.context_len,
-                prompt_weights=self.prompt_weights,
-            )
-            self._engines[adapter] = known
+            known = self._engines[adapter] = self._new_engine()
         return known
+
+    def _new_engine(self, **more: Any) -> Engine:
+        return Engine(
+            self.lm,
+            self._tokenizer(),
+            context_len=self.context_len,
+            compile_step=self.compile_step,
+            prompt_weights=self.prompt_weights,
+            **more,
+        )
+
+    def runner(self, adapter: str = BASE, *, max_rows: int) -> Runner:
+        """What a server drives from its own thread; every step of it belongs into ``using``.
+
+        Args:
+            adapter: by name; what is kept of prompts is of this one.
+            max_rows: requests that run at the same time.
+        Raises:
+            TokenizerError: there is no tokenizer.
+            ConfigError: no adapter of that name.
+            CapabilityError: its steps cannot be compiled here.
+        """
+        with self.using(adapter):
+            return self._new_engine(max_rows=max_rows)
+
+    def using(self, adapter: str) -> AbstractContextManager[None]:
+        """The adapter the network works with meanwhile. Raises ConfigError for an unknown one."""
+        return using_adapters(self.lm, adapter)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The sampling settings it came with, which a server takes where a request has none.
+
+        Raises:
+            ArtifactError: they are damaged or out of range.
+        """
+        return {} if self.path is None else folder_sampling(self.path)
 
     @property
     def config(self) -> LMConfig:
@@ -335,11 +372,14 @@ def _facts(model: Model) -> Facts:
 class GGUFModel(Model):
     """A GGUF that llama.cpp runs: ``generate``, ``chat`` and ``events`` are as in ``Model``."""
 
+    path: Path  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def __init__(self, runner: Runner, path: Path) -> None:
         self.path = path
         self.tokenizer = runner.tokenizer
         self.context_len = runner.context_len
         self.adapters = ()
+        self.compile_step = self.prompt_weights = None
         self._runner = runner
 
     def __repr__(self) -> str:
@@ -363,6 +403,19 @@ class GGUFModel(Model):
             raise CapabilityError("A GGUF has no adapters.")
         rules = parse(Generation, settings)
         return self._runner.stream(Request(prompt, rules, rules.seed))
+
+    def runner(self, adapter: str = BASE, *, max_rows: int) -> Runner:
+        """The one there is; how much it runs at a time was said when it was loaded."""
+        return self._runner
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The sampling settings in the file's keys."""
+        return keys_sampling(read_header(self.path).keys, self.path)
+
+    def using(self, adapter: str) -> AbstractContextManager[None]:
+        """Nothing: a GGUF has no adapters."""
+        return nullcontext()
 
     def _engine_of(self, adapter: str) -> Any:
         return self._runner

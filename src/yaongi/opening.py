@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -13,12 +13,13 @@ from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
+from yaongi.infer.compiled import Region
 from yaongi.infer.reader import PromptWeights
 from yaongi.interop.llamacpp import LlamaCpp
 from yaongi.model.adapter_io import load_adapters
 from yaongi.model.io import CONFIG, WEIGHTS, load_model
 from yaongi.model.quantized_io import KIND as QUANTIZED
-from yaongi.model.quantized_io import RUNNABLE_KINDS, load_quantized
+from yaongi.model.quantized_io import PART, RUNNABLE_KINDS, load_quantized
 from yaongi.ops.backend import choose_device
 from yaongi.text.foreign import open_tokenizer
 
@@ -35,6 +36,8 @@ def load(
     tables_on_host: bool = False,
     engine: str = "auto",
     prompt_weights: PromptWeights | None = None,
+    compile: Region | None = None,
+    max_rows: int = 1,
 ) -> Model:
     """Open a model: an artifact of ``pretrain``, ``sft`` or ``quantize``, or a plain model folder.
 
@@ -54,18 +57,24 @@ def load(
             Of the settings above llama.cpp knows ``context_len``, and chooses its device itself.
         prompt_weights: ``int8`` keeps an int4 model's matrices in 8 bits as well, made before the
             first prompt: prompts are read about twice as fast, in nearly three times the memory.
+        compile: ``layers`` or ``model`` sends the steps of a text that runs alone through
+            ``torch.compile``: faster on a CPU, after up to minutes at the first text.
+        max_rows: texts that llama.cpp runs at a time; it sets memory aside for each. Our own
+            engine needs to know of none.
     Raises:
         ArtifactError: not a model folder, or a damaged one (the message names the file), or an
             adapter of another model.
         CapabilityError: the device is not there, or llama.cpp is not, or it cannot do what was
-            asked.
-        ConfigError: an adapter, or tables on the host, for a quantized model.
+            asked; or ``compile`` where it does nothing.
+        ConfigError: an adapter, or tables on the host, for a quantized model; or adapters and
+            ``compile``.
     """
     path = Path(path)
     if _engine(engine, path) == "llamacpp":
-        return _open_gguf(path, adapter, context_len, prompt_weights)
+        return _open_gguf(path, adapter, context_len, prompt_weights, compile, max_rows)
     kind, trained_len = _check_folder(path)
     where = choose_device(device)
+    _check_compile(compile, where, adapter)
     if kind == QUANTIZED:
         if adapter or tables_on_host:
             raise ConfigError(
@@ -78,6 +87,7 @@ def load(
             open_tokenizer(path),
             context_len=context_len or trained_len,
             prompt_weights=prompt_weights,
+            compile_step=compile,
             path=path,
         )
     lm = load_model(
@@ -96,6 +106,7 @@ def load(
         context_len=length,
         adapters=names,
         prompt_weights=prompt_weights,
+        compile_step=compile,
         path=path,
     )
 
@@ -108,7 +119,7 @@ def _check_folder(path: Path) -> tuple[str | None, int | None]:
     missing = next((name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()), None)
     if missing is None:
         return None, None
-    inside = [d.name for d in sorted(path.glob("*")) if (d / WEIGHTS).is_file()]
+    inside = [d.name for d in sorted(path.glob("*")) if _has_weights(d)]
     if not path.is_dir():
         reason = _("there is no such folder.")
     elif inside:
@@ -120,6 +131,10 @@ def _check_folder(path: Path) -> tuple[str | None, int | None]:
             "its training has not finished ({path} is there). Run the same command again."
         ).format(path=partial_path(path))
     raise ArtifactError("{path} is not a model folder: {reason}", path=path, reason=reason)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (WEIGHTS, PART.format(0)))
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
@@ -143,14 +158,47 @@ def _engine(name: str, path: Path) -> str:
         )
     is_gguf = path.suffix == ".gguf" or path.is_file()
     if name == "llamacpp" and not is_gguf:
+        source = _in_full(path)
         raise ConfigError(
             "llama.cpp runs GGUF files, and {path} is none. Write one first: {command}",
             path=path,
-            command=f"{program('yaongi')} export {path} --to gguf --out {path.name}.gguf",
+            command=f"{program('yaongi')} export {source} --to gguf --out {source.name}.gguf",
         )
     if name == "yaongi" and is_gguf:
         raise ConfigError("{path} is a GGUF; only --engine llamacpp runs it.", path=path)
     return "llamacpp" if is_gguf else "yaongi"
+
+
+def _in_full(path: Path) -> Path:
+    """The model a quantized one was made from, which can be exported; of others the model."""
+    if not (path / MANIFEST).is_file():
+        return path
+    manifest = open_artifact(path).manifest
+    made_from = manifest.parents if manifest.kind == QUANTIZED else ()
+    return Path(made_from[0].path) if made_from else path
+
+
+def _check_compile(region: Region | None, device: torch.device, adapter: object) -> None:
+    """Raise where ``compile`` would not do what it says."""
+    if region is None:
+        return
+    if region not in get_args(Region):
+        raise ConfigError(
+            "compile is '{name}'; expected one of {known}.",
+            name=region,
+            known=", ".join(get_args(Region)),
+        )
+    if device.type != "cpu":
+        raise CapabilityError(
+            "Steps are compiled for the CPU only, and this model runs on {device}: leave --compile "
+            "out, or choose the CPU.",
+            device=device,
+        )
+    if adapter:
+        raise ConfigError(
+            "Steps with adapters are not compiled: write the adapter into its model (yaongi "
+            "merge), or leave --compile out."
+        )
 
 
 def _open_gguf(
@@ -158,10 +206,17 @@ def _open_gguf(
     adapter: str | Path | Sequence[str | Path],
     length: int | None,
     prompt_weights: PromptWeights | None,
+    region: Region | None,
+    max_rows: int,
 ) -> Model:
     if prompt_weights is not None:
         raise CapabilityError(
             "llama.cpp reads prompts with the weights in {path}: leave --prompt-weights out.",
+            path=path,
+        )
+    if region is not None:
+        raise CapabilityError(
+            "llama.cpp runs {path} with code that is compiled already: leave --compile out.",
             path=path,
         )
     if adapter:
@@ -170,4 +225,4 @@ def _open_gguf(
             "merge) and export that.",
             path=path,
         )
-    return GGUFModel(LlamaCpp(path, context_len=length), path)
+    return GGUFModel(LlamaCpp(path, context_len=length, max_rows=max_rows), path)

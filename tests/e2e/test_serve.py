@@ -8,11 +8,14 @@ import sys
 import threading
 
 import httpx
+import llamacpp
 import pytest
 import serving
 import tiny
+from odd_models import odd, saved
 
 from yaongi.core.artifact import draft
+from yaongi.interop.gguf import export_gguf
 from yaongi.model.io import save_model
 
 CODE = "from yaongi.cli.main import main; main()"
@@ -37,13 +40,26 @@ def start(folder, *more, **env):
     )  # fmt: skip
 
 
-def test_sigterm_lets_answers_finish_and_takes_no_more(folder):
-    server = start(folder)
+@pytest.fixture(scope="module")
+def gguf(folder):
+    pytest.importorskip("xllamacpp", reason=llamacpp.REASON)
+    path = folder.parent / "sft.gguf"
+    export_gguf(saved(odd("llama", 3), folder.parent / "m"), path, quant="f32", context_len=8192)
+    return path
+
+
+FAST = {"temperature": 0, "max_tokens": 2000}  # llama.cpp is faster
+
+
+@pytest.mark.parametrize(("kind", "more"), [("folder", {}), ("gguf", FAST)])
+def test_sigterm_lets_answers_finish_and_takes_no_more(kind, more, request):
+    server = start(request.getfixturevalue(kind), "--name", "sft")
     assert server.stdout is not None
     line = server.stdout.readline()
     assert "sft answers at http://127.0.0.1:" in line
     url = line.split()[3]
     asked = {"model": "sft", "prompt": "고양이가", "max_tokens": 400, "stream": True, "seed": 0}
+    asked |= more
     lines: list[str] = []
     begun = threading.Event()
 
@@ -84,6 +100,19 @@ def test_what_is_wrong_is_said_before_anything_is_served(folder, tmp_path):
     _, told = missing.communicate(timeout=60)
     assert missing.returncode == 2
     assert "not a model folder" in told
+
+
+def test_a_gguf_that_cannot_be_run_is_told_before_anything_is_served(gguf, tmp_path):
+    data = gguf.read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(data[: len(data) // 2])
+    name = b"\x05\0\0\0\0\0\0\0llam"
+    other = data.replace(b"llama.", b"llamx.").replace(name + b"a", name + b"x")
+    (tmp_path / "other.gguf").write_bytes(other)
+    for file, reason in (("cut", "cut short"), ("other", "'llamx'")):
+        server = start(tmp_path / f"{file}.gguf")
+        out, told = server.communicate(timeout=60)
+        assert server.returncode == 2
+        assert out == "" and reason in told and "Traceback" not in told
 
 
 def test_a_port_that_is_taken_is_told(folder):

@@ -11,6 +11,7 @@ import yaongi
 from yaongi.cli.console import emit
 from yaongi.cli.options import (
     adapter_option,
+    compile_option,
     context_option,
     engine_option,
     json_option,
@@ -31,6 +32,7 @@ from yaongi.core.i18n import translate as _
 @engine_option
 @context_option
 @prompt_weights_option
+@compile_option
 @sampling_options
 @json_option
 def command(
@@ -40,6 +42,7 @@ def command(
     engine: str,
     context_len: int | None,
     prompt_weights: Any,
+    compile: Any,
     as_json: bool,
     **sampling: Any,
 ) -> None:
@@ -50,6 +53,7 @@ def command(
         engine=engine,
         context_len=context_len,
         prompt_weights=prompt_weights,
+        compile=compile,
     )
     if as_json:
         text = loaded.generate(prompt, **sampling)

@@ -59,6 +59,25 @@ prompt_weights_option = click.option(
            "on a CPU, in nearly three times the memory."),
 )  # fmt: skip
 
+compile_option = click.option(
+    "--compile",
+    type=click.Choice(["layers", "model"]),
+    help=_("Compile the model's steps for a CPU: a text that runs alone then comes faster, after "
+           "up to minutes at the start. Each kind of layer by itself, or all as one."),
+)  # fmt: skip
+
+
+def overflow_option(default: str) -> Callable[[Command], Command]:
+    """What becomes of a conversation that does not fit."""
+    return click.option(
+        "--overflow",
+        type=click.Choice(["error", "drop_oldest"]),
+        default=default,
+        show_default=True,
+        help=_("What happens when the conversation no longer fits: an error, or the model "
+               "no longer sees the oldest turns."),
+    )  # fmt: skip
+
 
 def sampling_options(function: Command) -> Command:
     """How the next token is chosen."""

@@ -8,12 +8,19 @@ from typing import Any
 import click
 
 import yaongi
-from yaongi.cli.options import prompt_weights_option
+from yaongi.cli.options import (
+    compile_option,
+    context_option,
+    engine_option,
+    overflow_option,
+    prompt_weights_option,
+)
 from yaongi.core.i18n import translate as _
 from yaongi.serve.limits import Limits
 from yaongi.serve.run import serve
 
 DEFAULT = Limits()
+GGUF_ROWS = 4
 
 
 @click.command(
@@ -30,7 +37,11 @@ DEFAULT = Limits()
     multiple=True,
     help=_("An adapter of this model, a model of its own to clients; repeatable."),
 )
+@engine_option
+@context_option
+@overflow_option("error")
 @prompt_weights_option
+@compile_option
 @click.option("--name", help=_("What clients call the model; its folder's name by default."))
 @click.option("--host", default="127.0.0.1", show_default=True, help=_("Address to listen on."))
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
@@ -38,8 +49,9 @@ DEFAULT = Limits()
 @click.option(
     "--host-name", multiple=True, help=_("A name other machines reach it by; repeatable.")
 )
-@click.option("--rows", type=click.IntRange(1), default=DEFAULT.rows, show_default=True,
-              help=_("Answers in the making at a time."))  # fmt: skip
+@click.option("--rows", type=click.IntRange(1),
+              help=_("Answers in the making at a time; {rows}, and {gguf} for a GGUF, for each of "
+                     "which memory is set aside.", rows=DEFAULT.rows, gguf=GGUF_ROWS))  # fmt: skip
 @click.option("--queue", type=click.IntRange(0), default=DEFAULT.queue, show_default=True,
               help=_("Answers that may wait; more are refused."))  # fmt: skip
 @click.option("--time-s", type=click.FloatRange(0, min_open=True), default=DEFAULT.time_s,
@@ -48,17 +60,29 @@ DEFAULT = Limits()
 def command(
     model: Path,
     adapter: tuple[Path, ...],
+    engine: str,
+    context_len: int | None,
+    overflow: str,
     prompt_weights: Any,
+    compile: Any,
     name: str | None,
     host: str,
     port: int,
     host_name: tuple[str, ...],
-    rows: int,
+    rows: int | None,
     queue: int,
     time_s: float,
 ) -> None:
     """Load, announce the address, serve."""
-    loaded = yaongi.load(model, adapter=adapter, prompt_weights=prompt_weights)
+    loaded = yaongi.load(
+        model,
+        adapter=adapter,
+        engine=engine,
+        context_len=context_len,
+        prompt_weights=prompt_weights,
+        compile=compile,
+        max_rows=rows or GGUF_ROWS,
+    )
     called = name or model.resolve().name
     shown = f"[{host}]" if ":" in host else host
 
@@ -69,5 +93,13 @@ def command(
             )
         )
 
-    limits = Limits(rows=rows, queue=queue, time_s=time_s)
-    serve(loaded, called, host=host, port=port, host_names=host_name, limits=limits, ready=ready)
+    serve(
+        loaded,
+        called,
+        host=host,
+        port=port,
+        host_names=host_name,
+        limits=Limits(rows=rows or DEFAULT.rows, queue=queue, time_s=time_s),
+        overflow=overflow,
+        ready=ready,
+    )

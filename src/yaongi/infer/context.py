@@ -69,12 +69,27 @@ def fitted(
             name=overflow,
             known=", ".join(Overflow),
         )
+    if context_len is None or overflow == Overflow.ERROR:
+        found = Fitted(list(messages), encode(messages))
+    else:
+        found = latest(messages, encode, context_len, max_tokens=max_tokens)
+    if context_len is not None:
+        room_behind(len(found.ids), context_len)
+    return found
+
+
+def latest(
+    messages: Sequence[Message],
+    encode: Callable[[Sequence[Message]], list[int]],
+    context_len: int,
+    *,
+    max_tokens: int,
+) -> Fitted:
+    """As many of the latest messages as leave room for an answer, see ``fitted``.
+
+    The last question stays, also where it is too long by itself.
+    """
     ids = encode(messages)
-    if context_len is None:
-        return Fitted(list(messages), ids)
-    if overflow == Overflow.ERROR:
-        room_behind(len(ids), context_len)
-        return Fitted(list(messages), ids)
     room = max(1, min(max_tokens, context_len // ANSWER_SHARE))
     if len(ids) <= context_len - room:
         return Fitted(list(messages), ids)
@@ -89,9 +104,7 @@ def fitted(
     # a conversation gets no shorter by a turn more, so the place is found by halving
     first = bisect_left(range(len(exchanges) - 1), True, key=fits)
     kept = behind(first)
-    ids = encode(kept)
-    room_behind(len(ids), context_len)
-    return Fitted(kept, ids, len(messages) - len(kept))
+    return Fitted(kept, encode(kept), len(messages) - len(kept))
 
 
 def _split(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

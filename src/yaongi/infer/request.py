@@ -55,6 +55,8 @@ class Event:
 
     ``text`` is whole characters and may be empty while a syllable is incomplete. ``top`` has the
     likeliest ids with their log-probabilities, the likeliest first, as many as were asked for.
+    ``tokens`` is how many there were since the last event: of those that make up one character
+    llama.cpp tells the last alone.
     """
 
     handle: int
@@ -63,6 +65,7 @@ class Event:
     text: str
     finish: Finish | None = None
     top: tuple[tuple[int, float], ...] = ()
+    tokens: int = 1
 
 
 def completed(events: Sequence[Event]) -> Completion:

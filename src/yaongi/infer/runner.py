@@ -14,7 +14,7 @@ from yaongi.infer.request import Event, Request
 from yaongi.text.foreign import AnyTokenizer
 
 NO_TOKEN = -1
-"""The id of an event that brings an end and no token; our own engine has none."""
+"""The id of an event that brings an end and no whole token; our own engine has none."""
 
 
 class Runner(Protocol):
@@ -53,7 +53,7 @@ class Runner(Protocol):
         ...
 
     def step(self) -> list[Event]:
-        """What came next, of any request; waits for it."""
+        """What came next, of any request; may wait a moment for it, and bring nothing yet."""
         ...
 
     def cancel(self, handle: int) -> None:

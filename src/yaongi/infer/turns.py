@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from yaongi.infer.engine import Event
+from yaongi.infer.request import Event
+from yaongi.infer.runner import NO_TOKEN
 from yaongi.text.control import END_THINK, END_TOOL_CALL, THINK, TOOL_CALL
 from yaongi.text.foreign import AnyTokenizer
 from yaongi.text.tokenizer import Tokenizer
@@ -85,7 +86,7 @@ class Turn:
 
     def push(self, event: Event) -> list[Said]:
         """What became certain with this event."""
-        self._follow(event.id)
+        self._follow(event)
         found: list[Said] = []
         text = event.text
         while self._switches and self._switches[0][1] <= self._passed + len(text):
@@ -102,13 +103,16 @@ class Turn:
         """What was held back of an answer that somebody stopped; of another, nothing."""
         return self._pieces.end()
 
-    def _follow(self, token: int) -> None:
+    def _follow(self, event: Event) -> None:
         begin = self._decoded
-        self._decoded += len(self._decoder.push(token))
-        if token in self._marks:
-            self.channel = self._marks[token]
+        if event.tokens == 1 and event.id != NO_TOKEN:
+            self._decoded += len(self._decoder.push(event.id))
+        else:  # the id does not tell all that was said, but the text does
+            begin = self._decoded = self._passed + len(event.text)
+        if event.id in self._marks:
+            self.channel = self._marks[event.id]
             self._switches.append((begin, self._decoded, self.channel))
-        self.thinking_tokens += self.channel is Channel.THINKING
+        self.thinking_tokens += event.tokens * (self.channel is Channel.THINKING)
 
 
 class _Pieces:

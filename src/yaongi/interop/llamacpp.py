@@ -13,10 +13,12 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from yaongi.core.errors import ArtifactError, CapabilityError, EndpointError
 from yaongi.core.i18n import translate as _
@@ -30,6 +32,7 @@ from yaongi.interop.gguf.tokenizer import tokenizer_of
 
 KNOWN = ("ids", "rules", "seed")  # of a request; nothing else is left out silently
 SEEDS = 2**32 - 1  # llama.cpp's seeds; the last one means "any"
+PATIENCE_S = 0.05  # how long a step waits: whoever calls it may have more requests meanwhile
 
 
 @dataclass(eq=False)
@@ -39,6 +42,7 @@ class _Job:
     Attributes:
         limit: how many tokens it may have.
         cut: the finish of one that reaches the limit.
+        told: how many tokens its events told of.
         gone: set when nobody wants its events any more.
     """
 
@@ -47,6 +51,7 @@ class _Job:
     limit: int
     cut: Finish
     stops: StopText
+    told: int = 0
     gone: threading.Event = field(default_factory=threading.Event)
 
 
@@ -61,7 +66,7 @@ class LlamaCpp:
         context_len: the longest sequence of each request; None takes the file's, which for large
             models may need much memory.
         max_rows: requests that run at the same time.
-        threads: None takes llama.cpp's choice.
+        threads: None takes as many as PyTorch would, which OMP_NUM_THREADS sets.
     Raises:
         CapabilityError: xllamacpp is not installed.
         ArtifactError: the file is missing, damaged, or of an architecture llama.cpp does not know.
@@ -118,7 +123,7 @@ class LlamaCpp:
         return self._start(self._job(request))
 
     def step(self) -> list[Event]:
-        """What came next, of any request; waits for it.
+        """What came next, of any request; waits a moment for it, and may bring nothing yet.
 
         Raises:
             EndpointError: llama.cpp answered a request with an error; ``fields["handle"]`` says
@@ -127,9 +132,11 @@ class LlamaCpp:
         held, self._held = self._held, []
         if held or not self._jobs:
             return held
-        found = [self._events.get()]
-        while not self._events.empty():
-            found.append(self._events.get())
+        found: list[Event | EndpointError] = []
+        with suppress(queue.Empty):
+            found.append(self._events.get(timeout=PATIENCE_S))
+            while True:
+                found.append(self._events.get_nowait())
         found = [e for e in found if _handle(e) in self._jobs]
         for event in found:
             if isinstance(event, EndpointError) or event.finish is not None:
@@ -235,6 +242,8 @@ class LlamaCpp:
         if "error" in chunk:
             return self._failed(job, chunk["error"].get("message"))
         (choice,) = chunk["choices"]
+        said_n: int = chunk["timings"]["predicted_n"]
+        tokens, job.told = said_n - job.told, said_n
         token, logprob, finish = NO_TOKEN, 0.0, None
         if choice["finish_reason"] is not None:
             finish = job.cut if choice["finish_reason"] == "length" else Finish.STOP
@@ -243,14 +252,14 @@ class LlamaCpp:
             token, logprob = said["id"], said["logprob"]
         if token in self._enders:
             finish = Finish.STOP
-        elif chunk["timings"]["predicted_n"] >= job.limit:
+        elif said_n >= job.limit:
             finish = finish or job.cut
         text = job.stops.push(choice["text"])
         if job.stops.found:
             finish = Finish.STOP
         elif finish is not None:
             text += job.stops.flush()
-        return Event(job.handle, token, logprob, text, finish)
+        return Event(job.handle, token, logprob, text, finish, tokens=tokens)
 
     def _failed(self, job: _Job, reason: object) -> EndpointError:
         return EndpointError(
@@ -275,8 +284,8 @@ def _open(
     params = x.CommonParams()
     params.model.path = str(path)
     params.n_parallel, params.n_ctx = rows, rows * (context_len or 0)
-    if threads is not None:
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    n_threads = threads or torch.get_num_threads()
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = n_threads
     params.warmup, params.verbosity = False, -1
     # xllamacpp also listens on a port of the loopback address; nobody knows this key
     params.api_keys, params.ui = [secrets.token_urlsafe(32)], False
@@ -289,9 +298,11 @@ def _open(
     except RuntimeError as error:
         raise ArtifactError(
             "llama.cpp cannot load {path}, a model of the architecture '{architecture}': it does "
-            "not know it, or the file is damaged.",
+            "not know it, the file is damaged, or there is no memory for a context of {tokens} "
+            "tokens (--context-len, --rows).",
             path=path,
             architecture=architecture,
+            tokens=params.n_ctx,
         ) from error
 
 

@@ -30,6 +30,8 @@ class ChatAnswer:
 
     def __init__(self, asked: Asked, tokenizer: AnyTokenizer, *, logprobs: bool) -> None:
         self.head = _head("chatcmpl", asked.model)
+        if asked.dropped:
+            self.head["dropped_messages"] = asked.dropped
         self.tokenizer = tokenizer
         self.logprobs = logprobs
         self.turns = [Turn(tokenizer, asked.prompt_of(i)) for i in range(len(asked.jobs))]
@@ -39,7 +41,7 @@ class ChatAnswer:
     def push(self, place: int, event: Event) -> list[Delta]:
         """The chunks' choices that one event brings."""
         turn, choice = self.turns[place], self.choices[place]
-        self.usage.said += 1
+        self.usage.said += event.tokens
         deltas = [choice.take(piece) for piece in turn.push(event)]
         entry = None
         if self.logprobs and turn.is_content(event) and event.id not in self.tokenizer.stop_ids:
@@ -132,7 +134,7 @@ class TextAnswer:
 
     def push(self, place: int, event: Event) -> list[Delta]:
         """The chunk's choices that one event brings."""
-        self.usage.said += 1
+        self.usage.said += event.tokens
         entry = None
         if self.logprobs and event.id not in self.tokenizer.stop_ids:
             entry = self._entry(place, event)

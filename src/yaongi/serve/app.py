@@ -17,13 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from yaongi.core.errors import InputError, did_you_mean
+from yaongi.core.errors import InputError, did_you_mean, nearest
 from yaongi.core.i18n import translate as _
+from yaongi.infer.context import Overflow
 from yaongi.serve import openai
 from yaongi.serve.door import Door
 from yaongi.serve.limits import Limits
 from yaongi.serve.metrics import Counted
 from yaongi.serve.refusals import JSON, Refusal, error_body
+from yaongi.serve.schemas import field_names
 from yaongi.serve.service import Service
 from yaongi.serve.stream import ClientGone
 
@@ -36,6 +38,7 @@ def build_app(
     name: str,
     *,
     limits: Limits | None = None,
+    overflow: str = Overflow.ERROR,
     host: str = "127.0.0.1",
     host_names: Iterable[str] = (),
     key: str | None = None,
@@ -45,11 +48,12 @@ def build_app(
     Args:
         model: a ``yaongi.Model``.
         name: what clients call it.
+        overflow: of a conversation that fills the context, see ``infer.context``.
         host: the address it will listen on, and ``host_names`` further names it goes by.
         key: what clients must send; None asks for nothing.
     """
     limits = limits or Limits()
-    service = Service(model, name, limits)
+    service = Service(model, name, limits, overflow)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -123,7 +127,10 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
-    message = _("{field}: {reason}").format(field=where or "body", reason=first["msg"])
+    reason = first["msg"]
+    if first["type"] == "extra_forbidden" and (near := nearest(where, field_names())):
+        reason = _("there is no such field. Did you mean '{near}'?", near=near)
+    message = _("{field}: {reason}").format(field=where or "body", reason=reason)
     return JSON(error_body(400, message, code="invalid_value", param=where or None), 400)
 
 

@@ -20,7 +20,8 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from yaongi.infer.engine import Event
+from yaongi.infer.engine import Engine, Event
+from yaongi.infer.prefix import PrefixCache
 from yaongi.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class Metrics:
         self._gauge("running", "Answers in the making.", lambda: worker.running)
         self._gauge("waiting", "Answers not begun.", lambda: worker.waiting)
         self._gauge("engine_failures", "Exceptions of the engine.", lambda: worker.failures)
-        for what, text in _PREFIXES.items():
-            self._gauge(f"prefix_{what}", text, functools.partial(_prefixes, worker, what))
+        if _known_prefixes(worker):  # llama.cpp does not tell of its own
+            for what, text in _PREFIXES.items():
+                self._gauge(f"prefix_{what}", text, functools.partial(_prefixes, worker, what))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"yaongi_{name}", text, labels, registry=self.registry)
@@ -78,7 +80,7 @@ class Metrics:
 
         def seen(place: int, event: Event) -> None:
             nonlocal first
-            said.inc()
+            said.inc(event.tokens)
             if first:
                 self.first.observe(time.monotonic() - began)
                 first = False
@@ -95,7 +97,11 @@ class Metrics:
 
 
 def _prefixes(worker: Worker, what: str) -> float:
-    return sum(getattr(engine.prefixes, what) for engine in list(worker.engines.values()))
+    return sum(getattr(known, what) for known in _known_prefixes(worker))
+
+
+def _known_prefixes(worker: Worker) -> list[PrefixCache]:
+    return [e.prefixes for e in list(worker.engines.values()) if isinstance(e, Engine)]
 
 
 class Counted:

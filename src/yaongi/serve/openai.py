@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from yaongi.core.errors import InputError
+from yaongi.model.adapted import BASE
+from yaongi.serve.able import check_able
 from yaongi.serve.answers import ChatAnswer, TextAnswer, token_text
 from yaongi.serve.grammar import ANY_OBJECT, Processors
 from yaongi.serve.messages import conversation, must_call, offered
@@ -50,9 +52,7 @@ async def models(request: Request) -> Response:
 @router.get("/models/{name}")
 async def model(request: Request, name: str) -> Response:
     """One of them."""
-    service = _service(request)
-    service.adapter(name)
-    return JSON(_model(service, name))
+    return JSON(_model(_service(request), name))
 
 
 @router.post("/chat/completions")
@@ -60,13 +60,16 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The answer to a conversation."""
     service = _service(request)
     service.adapter(body.model)
-    ids = await service.chat_ids(conversation(body.messages, offered(body)))
+    check_able(service.model, body)
+    max_tokens = body.max_completion_tokens or body.max_tokens
+    fit = await service.fit(conversation(body.messages, offered(body)), max_tokens)
     asked = service.ask(
         body,
-        [ids],
-        max_tokens=body.max_completion_tokens or body.max_tokens,
+        [fit.ids],
+        max_tokens=max_tokens,
         top_logprobs=body.top_logprobs or 0,
         processors=await _constraint(service, body, must_call(body)),
+        dropped=fit.dropped,
     )
     answer = ChatAnswer(asked, service.tokenizer, logprobs=bool(body.logprobs))
     return await _answered(request, body, asked, answer)
@@ -77,6 +80,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     """Continuations of texts."""
     service = _service(request)
     service.adapter(body.model)
+    check_able(service.model, body)
     prompts = await service.text_ids(body.prompt, "prompt")
     asked = service.ask(
         body,
@@ -119,6 +123,8 @@ async def _answered(
 async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
     """The mean of the last layer's vectors of each text, of length 1."""
     service = _service(request)
+    adapter = service.adapter(body.model)
+    check_able(service.model, body)
     size = service.model.config.d_model
     if body.dimensions not in (None, size):
         raise Refusal(
@@ -127,7 +133,6 @@ async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
             code="invalid_value",
             param="dimensions",
         )
-    adapter = service.adapter(body.model)
     many = await service.text_ids(body.input, "input")
     vectors = await while_there(request, service.embed(many, adapter, _client(request)))
     data = [
@@ -163,12 +168,15 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Response:
 
 
 def _model(service: Service, name: str) -> dict[str, Any]:
+    adapter = service.adapter(name)
     return {
         "id": name,
         "object": "model",
         "created": service.started,
         "owned_by": "yaongi",
+        "parent": None if adapter == BASE else service.name,
         "max_model_len": service.model.context_len,
+        "default_sampling_params": service.defaults,
     }
 
 

@@ -5,14 +5,17 @@ The types and codes are those OpenAI's documentation lists, where it has one; cl
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 
-from yaongi.core.errors import YaongiError
+from yaongi.core.errors import CapabilityError, InputError, YaongiError
 
+T = TypeVar("T")
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
           429: "rate_limit_error"}  # fmt: skip
 
@@ -50,6 +53,27 @@ class Refusal(Exception):
     def response(self) -> Response:
         """As an HTTP response."""
         return JSON(self.body, self.status, headers=self.headers)
+
+
+def failed(error: YaongiError, status: int = 500) -> Refusal:
+    """What a client hears of a fault of the server."""
+    return Refusal(status, error, code="engine_failed")
+
+
+def overloaded() -> Refusal:
+    """There is no room left."""
+    error = InputError("Too many requests are waiting; try again later.")
+    return Refusal(503, error, code="overloaded", retry_s=2)
+
+
+async def refused(param: str | None, work: Callable[[], T], executor: Executor | None = None) -> T:
+    """``work()`` on another thread; what is wrong with the input becomes a Refusal (400)."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+    except CapabilityError as error:
+        raise Refusal(400, error, code="unsupported", param=param) from error
+    except InputError as error:
+        raise Refusal(400, error, code="invalid_value", param=param) from error
 
 
 def error_body(status: int, message: str, *, code: str, param: str | None = None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def serve(
     port: int = 8000,
     host_names: Iterable[str] = (),
     limits: Limits | None = None,
+    overflow: str = "error",
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; returns once what was begun is finished.
@@ -33,6 +34,7 @@ def serve(
         name: what clients call it.
         port: 0 takes a free one.
         host_names: further names clients reach it by.
+        overflow: of a conversation that fills the context, see ``infer.context``.
         ready: called with the port once requests are taken.
     Raises:
         ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; or one that
@@ -55,7 +57,9 @@ def serve(
     from yaongi.serve.app import build_app
 
     listener = listen(host, port)
-    app = build_app(model, name, limits=limits, host=host, host_names=host_names, key=key)
+    app = build_app(
+        model, name, limits=limits, overflow=overflow, host=host, host_names=host_names, key=key
+    )
 
     class Server(uvicorn.Server):
         """Tells the application that it ends, and leaves the process to its caller."""

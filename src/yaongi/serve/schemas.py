@@ -34,6 +34,16 @@ class Body(BaseModel):
     )
 
 
+def field_names() -> set[str]:
+    """Of all bodies and what is in them."""
+    kinds, names = [Body], set[str]()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        names |= {field.alias or name for name, field in kind.model_fields.items()}
+    return names
+
+
 class Function(Body):
     """A function the model may call; ``parameters`` is a JSON schema."""
 
@@ -136,14 +146,15 @@ Format = Annotated[FreeFormat | JSONFormat | SchemaFormat, Field(discriminator="
 
 
 class Sampled(Body):
-    """What completions and chat completions share."""
+    """What completions and chat completions share. ``GET /v1/models`` says which sampling settings
+    a request gets that gives none."""
 
     model: Name
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=0, le=1 << 20)] = 0
-    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
-    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1 << 20)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     presence_penalty: Zero | None = None
     frequency_penalty: Zero | None = None
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None

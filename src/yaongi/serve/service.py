@@ -6,28 +6,22 @@ Everything that can be refused is refused here, before the engine hears of it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from torch import Tensor
 
 from yaongi.api import Model
 from yaongi.core.config import parse
-from yaongi.core.errors import (
-    CapabilityError,
-    ConfigError,
-    DataError,
-    EngineError,
-    InputError,
-    YaongiError,
-)
-from yaongi.infer.engine import Event, Request
+from yaongi.core.errors import ConfigError, DataError, EngineError, InputError
+from yaongi.infer.context import Fitted, Overflow, latest
+from yaongi.infer.request import Event, Request
 from yaongi.infer.rules import Generation, room_behind
 from yaongi.model.adapted import BASE
 from yaongi.serve.grammar import Grammars, Processors
@@ -35,16 +29,18 @@ from yaongi.serve.hosts import is_loopback
 from yaongi.serve.limits import Limits
 from yaongi.serve.messages import conversation
 from yaongi.serve.metrics import Metrics
-from yaongi.serve.refusals import Refusal
+from yaongi.serve.refusals import Refusal, failed, overloaded, refused
 from yaongi.serve.schemas import Sampled, TokenizeRequest
 from yaongi.serve.worker import NOT_RUNNING, Job, Worker
 from yaongi.text.chat import Message
 
-T = TypeVar("T")
 MAX_COMPILING = 8
 """Schemas in the compiler, which takes one at a time."""
 
-_SETTINGS = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
+OPENAI = {
+    "temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
+}  # fmt: skip
+"""What a request gets that gives no settings, of a model that came with none."""
 Given = str | list[int] | list[str] | list[list[int]]
 """A prompt or several, texts or ids."""
 
@@ -57,12 +53,14 @@ class Asked:
         prompts: ids, one for every text that was sent.
         jobs: ``n`` for every prompt, in order.
         deadline: in the loop's time.
+        dropped: how many of a conversation's messages the model does not see.
     """
 
     model: str
     prompts: list[list[int]]
     jobs: list[Job]
     deadline: float
+    dropped: int = 0
 
     def prompt_of(self, place: int) -> list[int]:
         """The prompt of a job."""
@@ -74,14 +72,21 @@ class Service:
 
     Args:
         name: what clients call the model; its adapters go by their own names.
+        overflow: what happens to a conversation that fills the context.
 
     Attributes:
+        defaults: the sampling settings of a request that gives none.
         started: Unix time.
         draining: whether new requests are refused, because the server is about to end.
     """
 
-    def __init__(self, model: Model, name: str, limits: Limits) -> None:
+    def __init__(
+        self, model: Model, name: str, limits: Limits, overflow: str = Overflow.ERROR
+    ) -> None:
         self.model = model
+        self.name = name
+        self.overflow = Overflow(overflow)
+        self.defaults: dict[str, float] = OPENAI | model.sampling
         self.limits = limits
         self.worker = Worker(model, limits.rows)
         self.tokenizer = self.worker.tokenizer
@@ -92,7 +97,6 @@ class Service:
         self.draining = False
         self.metrics = Metrics(self.worker)
         self._clients: Counter[str] = Counter()
-        self._grammars = Grammars(self.tokenizer, model.config.vocab_size)
         self._compiler = ThreadPoolExecutor(1, "grammar")
         self._compiling = 0
 
@@ -104,10 +108,22 @@ class Service:
             raise Refusal(404, error, code="model_not_found", param="model")
         return self.adapters[name]
 
-    async def chat_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt of a conversation. Raises Refusal (400, 413)."""
-        ids = await refused("messages", lambda: self.model.chat_ids(messages))
-        return self.checked(ids, "messages")
+    @functools.cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self.tokenizer, self.model.config.vocab_size)
+
+    async def fit(self, messages: Sequence[Message], max_tokens: int | None) -> Fitted:
+        """A conversation as the model gets to see it. Raises Refusal (400, 413)."""
+        fit = await refused("messages", lambda: self._fit(messages, max_tokens))
+        self.checked(fit.ids, "messages")
+        return fit
+
+    def _fit(self, messages: Sequence[Message], max_tokens: int | None) -> Fitted:
+        encode, length = self.model.chat_ids, self.model.context_len
+        if self.overflow is Overflow.ERROR or length is None:
+            return Fitted(list(messages), encode(messages))
+        limit = self.limits.answer_tokens
+        return latest(messages, encode, length, max_tokens=min(max_tokens or limit, limit))
 
     async def text_ids(self, given: Given, param: str) -> list[list[int]]:
         """The ids of one prompt or several, texts or ids. Raises Refusal (400, 413)."""
@@ -186,15 +202,14 @@ class Service:
         max_tokens: int | None,
         top_logprobs: int,
         processors: Processors | None,
+        dropped: int = 0,
     ) -> Asked:
         """The jobs of a request. Answer *i* of several has the seed ``seed + i``."""
         adapter = self.adapter(body.model)
         limit = self.limits.answer_tokens
-        settings = body.model_dump(include=_SETTINGS)
-        rules = parse(
-            Generation,
-            {**settings, "stop": body.stop or (), "max_tokens": min(max_tokens or limit, limit)},
-        )
+        given = body.model_dump(include=set(self.defaults), exclude_none=True)
+        ends = {"stop": body.stop or (), "max_tokens": min(max_tokens or limit, limit)}
+        rules = parse(Generation, {**self.defaults, **given, **ends})
         seed = secrets.randbits(63) if body.seed is None else body.seed
         jobs = [
             Job(
@@ -205,7 +220,7 @@ class Service:
             for i in range(body.n or 1)
         ]
         deadline = asyncio.get_running_loop().time() + self.limits.time_s
-        return Asked(body.model, prompts, jobs, deadline)
+        return Asked(body.model, prompts, jobs, deadline, dropped)
 
     @contextmanager
     def admitted(self, jobs: int, client: str) -> Iterator[None]:
@@ -216,7 +231,7 @@ class Service:
             raise Refusal(
                 503, InputError("The server is shutting down."), code="shutting_down", retry_s=10
             )
-        if len(self.worker.jobs) + jobs > self.limits.rows + self.limits.queue:
+        if len(self.worker.jobs) + jobs > self.worker.rows + self.limits.queue:
             raise overloaded()
         if not is_loopback(client) and self._clients[client] + jobs > self.limits.per_client:
             raise Refusal(
@@ -268,30 +283,9 @@ class Service:
             raise Refusal(400, error, code="invalid_value") from error
 
 
-def failed(error: YaongiError, status: int = 500) -> Refusal:
-    """What a client hears of a fault of the server."""
-    return Refusal(status, error, code="engine_failed")
-
-
-def overloaded() -> Refusal:
-    """There is no room left."""
-    error = InputError("Too many requests are waiting; try again later.")
-    return Refusal(503, error, code="overloaded", retry_s=2)
-
-
 def check_grammar(job: Job) -> None:
     """Raise Refusal (400) where an answer could not follow its grammar."""
     reason = getattr(job.request.processor, "failed", "")
     if reason:
         error = DataError("The schema cannot be followed: {reason}", reason=reason)
         raise Refusal(400, error, code="invalid_value", param="response_format")
-
-
-async def refused(param: str | None, work: Callable[[], T], executor: Executor | None = None) -> T:
-    """``work()`` on another thread; what is wrong with the input becomes a Refusal (400)."""
-    try:
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
-    except CapabilityError as error:
-        raise Refusal(400, error, code="unsupported", param=param) from error
-    except InputError as error:
-        raise Refusal(400, error, code="invalid_value", param=param) from error

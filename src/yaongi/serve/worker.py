@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from yaongi.api import Model
-from yaongi.core.errors import EngineError, TokenizerError, YaongiError
-from yaongi.infer.engine import Engine, Event, Request
+from yaongi.core.errors import EndpointError, EngineError, TokenizerError, YaongiError
+from yaongi.infer.request import Event, Request
+from yaongi.infer.runner import Runner
 from yaongi.model.adapted import BASE
-from yaongi.model.lora import using_adapters
 
 log = logging.getLogger("yaongi.serve")
 T = TypeVar("T")
@@ -64,19 +64,20 @@ class Worker:
             raise TokenizerError("This model has no tokenizer, so it cannot be served.")
         self.model = model
         self.tokenizer = model.tokenizer
-        self.rows = rows
         self.jobs: dict[Job, Callable[[Item], None]] = {}
         self.failures = 0
         self.failed: tuple[float, str] | None = None
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, Runner] = {}
         self._waiting: deque[Job] = deque()
         self._running: dict[tuple[str, int], Job] = {}
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.rows = rows
         for adapter in (BASE, *model.adapters):  # what is wrong is said before anybody asks
             self._engine(adapter)
+        self.rows = min(rows, *(engine.max_rows for engine in self._engines.values()))
 
     # --- on the loop --------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Worker:
         return max(0, len(self.jobs) - len(self._running))
 
     @property
-    def engines(self) -> Mapping[str, Engine]:
+    def engines(self) -> Mapping[str, Runner]:
         """By adapter; to read numbers from."""
         return self._engines
 
@@ -195,19 +196,14 @@ class Worker:
             return
 
     def _close(self) -> None:
+        """End; llama.cpp's own threads would go on, and the process waits for them."""
         self._closing = True
+        for adapter, handle in self._running:
+            self._engines[adapter].cancel(handle)
 
-    def _engine(self, adapter: str) -> Engine:
+    def _engine(self, adapter: str) -> Runner:
         if adapter not in self._engines:
-            model = self.model
-            with using_adapters(model.lm, adapter):
-                self._engines[adapter] = Engine(
-                    model.lm,
-                    self.tokenizer,
-                    max_rows=self.rows,
-                    context_len=model.context_len,
-                    prompt_weights=model.prompt_weights,
-                )
+            self._engines[adapter] = self.model.runner(adapter, max_rows=self.rows)
         return self._engines[adapter]
 
     def _begin(self) -> None:
@@ -227,12 +223,17 @@ class Worker:
         for adapter in list(dict.fromkeys(adapter for adapter, _ in self._running)):
             found: _Found = []
             try:
-                with using_adapters(self.model.lm, adapter):
+                with self.model.using(adapter):
                     for event in self._engines[adapter].step():
                         key = adapter, event.handle
                         found.append((self._running[key], event))
                         if event.finish is not None:
                             del self._running[key]
+            except EndpointError as error:  # llama.cpp refused one of them; the others go on
+                log.error(str(error))
+                handle: Any = error.fields["handle"]
+                job = self._running.pop((adapter, handle), None)
+                found += [(job, self._note(error))] if job else []
             except Exception as error:
                 log.exception("The engine failed; its requests end with an error.")
                 self._restart(adapter, self._note(error))
@@ -248,7 +249,9 @@ class Worker:
         lost = [key for key in self._running if key[0] == adapter]
         self._give([(self._running.pop(key), error) for key in lost])
         del self._engines[adapter]
-        self._engine(adapter)
+        anew = self._engine(adapter)
+        for _, handle in lost:  # where it is the one there was, as llama.cpp is
+            anew.cancel(handle)
 
     def _fail_all(self, error: EngineError) -> None:
         self._give([(job, error) for job in [*self._running.values(), *self._waiting]])

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import llamacpp
 import pytest
 import tiny
 import torch
 from chat_driver import Chat, wait_for
 from chat_stand_in import listening, serve
+from odd_models import odd, saved
 from playwright.sync_api import Browser, expect
 
 import yaongi
 from yaongi.infer.rules import SPOKEN_CONTROL
+from yaongi.interop.gguf import export_gguf
 from yaongi.serve.app import build_app
 
 
-def talkative() -> yaongi.Model:
+def talkative(context_len: int = 2048) -> yaongi.Model:
     """A model that has no end: the logits of its control tokens are 0, far from the likeliest."""
-    model = yaongi.Model(tiny.lm(), tiny.tokenizer(), context_len=2048)
+    model = yaongi.Model(tiny.lm(), tiny.tokenizer(), context_len=context_len)
     ids = [tiny.tokenizer().control_id(name) for name in SPOKEN_CONTROL]
     with torch.no_grad():
         model.lm.head_weight[ids] = 0
@@ -65,6 +69,42 @@ def test_a_conversation_longer_than_the_context(real: tuple[Chat, Any]) -> None:
     expect(chat.answer.get_by_role("alert")).to_contain_text(
         "no longer fits into the model’s context"
     )
+
+
+def test_what_the_server_does_by_itself_is_told(browser: Browser) -> None:
+    app = build_app(talkative(300), "작은 야옹이", overflow="drop_oldest")
+    with listening(app) as url:
+        chat = Chat(browser, SimpleNamespace(url=url))
+        chat.set(max_tokens="20")
+        chat.press("Settings")
+        expected = {"temperature": "1 (server’s default)", "top_k": "0 (server’s default)",
+                    "max_tokens": "server’s default", "seed": "random"}  # fmt: skip
+        for name, hint in expected.items():
+            field = chat.page.locator(f"#settings [name={name}]")
+            expect(field).to_have_attribute("placeholder", hint)
+        chat.page.keyboard.press("Escape")
+        for _ in range(3):
+            chat.ask("가나다라 마바사 " * 9)
+        expect(chat.answer).to_contain_text("messages were left out for this answer")
+        expect(chat.page.locator(".answer").first).not_to_contain_text("left out")
+        chat.reload()
+        expect(chat.answer).to_contain_text("messages were left out for this answer")
+        chat.context.close()
+        assert chat.faults == [] and chat.elsewhere == []
+
+
+def test_a_conversation_with_a_gguf(browser: Browser, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp", reason=llamacpp.REASON)
+    file = tmp_path / "x.gguf"
+    export_gguf(saved(odd("llama", 3), tmp_path / "m"), file, quant="f32", context_len=512)
+    with listening(build_app(yaongi.load(file), "구운 야옹이")) as url:
+        chat = Chat(browser, SimpleNamespace(url=url))
+        chat.set(temperature="0", max_tokens="20")
+        chat.ask("안녕")
+        expect(chat.ended()).to_contain_text("20 tokens")
+        assert chat.text.inner_text() != ""
+        chat.context.close()
+        assert chat.faults == [] and chat.elsewhere == []
 
 
 def test_the_page_below_a_path(browser: Browser) -> None:

@@ -1,6 +1,8 @@
 """Quantized models: what becomes integers, what stays, and artifacts that were tampered with."""
 
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -333,3 +335,17 @@ def test_the_verb_compares_and_others_take_its_result(road, tmp_path, capsys):
     bpb = json.loads(capsys.readouterr().out)["metrics"]["bpb/ko"]
     assert bpb == pytest.approx(result["metrics"]["bpb/ko"], rel=0.05)
     assert run([*argv[:-1], "0", "--json"]) == 0  # the same again, whatever it is compared on
+
+
+def test_a_model_in_few_bits_is_told_apart_where_it_cannot_do_something(
+    road, tmp_path, capsys, monkeypatch
+):
+    _shards, base = road
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    path = quantize(base.path, tmp_path / "int8", INT8).path
+    assert run(["chat", str(path)]) == 0
+    assert "has not learnt to converse" in capsys.readouterr().err
+    with pytest.raises(ArtifactError, match=r"did you mean .*int8"):
+        yaongi.load(path.parent)
+    with pytest.raises(ConfigError, match=f"export {re.escape(str(base.path))} --to gguf"):
+        yaongi.load(path, engine="llamacpp")

@@ -188,6 +188,13 @@ def test_fields_out_of_range(web, field, value):
     assert found.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_an_unknown_field_is_told_the_nearest(web):
+    found = web.post("/v1/chat/completions", json={**CHAT, "temprature": 1}).json()["error"]
+    assert found["param"] == "temprature" and "Did you mean 'temperature'?" in found["message"]
+    found = web.post("/v1/chat/completions", json={**CHAT, "qqqq": 1}).json()["error"]
+    assert found["param"] == "qqqq" and found["message"]
+
+
 def test_an_unknown_path_is_told_the_nearest():
     with serving.client(serving.application()) as client:
         message = client.get("/v1/chat/completion").json()["error"]["message"]

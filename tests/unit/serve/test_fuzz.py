@@ -5,24 +5,39 @@
 
 import os
 
+import llamacpp
 import pytest
 import schemathesis
 import serving
 from hypothesis import HealthCheck, Phase, given, settings
+from odd_models import odd, saved
 from starlette.testclient import TestClient
 
+import yaongi
+from yaongi.interop.gguf import export_gguf
 from yaongi.serve.limits import Limits
 
 EXAMPLES = int(os.environ.get("YAONGI_FUZZ_EXAMPLES", "8"))
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/tokenize", "/v1/models",
          "/v1/models/{name}", "/health", "/metrics"]  # fmt: skip
-APP = serving.application(limits=Limits(answer_tokens=3, prompt_tokens=200))
+LIMITS = Limits(answer_tokens=3, prompt_tokens=200)
+APP = serving.application(limits=LIMITS)
 SCHEMA = schemathesis.openapi.from_dict(APP.openapi())
 
 
-@pytest.fixture(scope="module")
-def client():
-    with serving.client(APP) as client:
+def gguf(folder):
+    """The same behind a GGUF."""
+    pytest.importorskip("xllamacpp", reason=llamacpp.REASON)
+    path = folder / "model.gguf"
+    export_gguf(saved(odd("llama", 3), folder / "m"), path, quant="f32", context_len=512)
+    served = yaongi.load(path, max_rows=4)
+    return serving.application(served, limits=LIMITS, overflow="drop_oldest")
+
+
+@pytest.fixture(scope="module", params=["folder", "gguf"])
+def client(request, tmp_path_factory):
+    app = APP if request.param == "folder" else gguf(tmp_path_factory.mktemp("fuzz"))
+    with serving.client(app) as client:
         yield client
 
 

@@ -10,6 +10,7 @@ import serving
 from serving import HELLO, NAME, wait_until
 
 from yaongi.api import Model
+from yaongi.core.errors import ArtifactError
 from yaongi.infer.engine import Engine
 from yaongi.model.adapted import BASE
 from yaongi.serve.limits import Limits
@@ -231,3 +232,60 @@ def test_metrics_tell_what_happened():
     assert f'yaongi_http_requests_total{{route="{PATH}",status="404"}} 1.0' in text
     assert "yaongi_first_token_seconds_count 1.0" in text
     assert "typed" not in text and 'other"' not in text.replace('route="other"', "")
+
+
+def long_talk(turns):
+    said = [{"role": "user", "content": "가나다라 마바사 질문"},
+            {"role": "assistant", "content": "대답입니다."}] * turns  # fmt: skip
+    return [{"role": "system", "content": "너는 고양이다."}, *said, HELLO[0]]
+
+
+def test_the_oldest_turns_go_where_the_operator_wants_it_and_the_answer_says_so():
+    talk = long_talk(30)
+    served = serving.model()
+    fit = served.fit(talk, max_tokens=4, overflow="drop_oldest")
+    assert fit.dropped > 0
+    asked = body(messages=talk)
+    with serving.client(serving.application(served, overflow="drop_oldest")) as client:
+        found = client.post(PATH, json=asked).json()
+        assert found["dropped_messages"] == fit.dropped
+        assert found["usage"]["prompt_tokens"] == len(fit.ids)
+        assert found["choices"][0]["message"]["content"] == served.chat(fit.messages, max_tokens=4)
+        with client.stream("POST", PATH, json={**asked, "stream": True}) as streamed:
+            first = next(streamed.iter_lines())
+        assert f'"dropped_messages":{fit.dropped}' in first
+        assert "dropped_messages" not in client.post(PATH, json=body()).json()
+        alone = [talk[0], {"role": "user", "content": "가" * 999}]
+        refused = client.post(PATH, json=body(messages=alone))
+        assert refused.json()["error"]["code"] == "context_length_exceeded"
+    with serving.client(serving.application(served)) as client:
+        refused = client.post(PATH, json=asked)
+        assert refused.status_code == 400
+        assert refused.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_settings_a_request_leaves_out_are_the_models_own(tmp_path):
+    (tmp_path / "generation_config.json").write_text('{"temperature": 0.7, "top_k": 3}')
+    served = serving.model(path=tmp_path)
+    given = {"seed": 1, "max_tokens": 8}
+    with serving.client(serving.application(served)) as client:
+        [card] = client.get("/v1/models").json()["data"]
+        assert card["default_sampling_params"] == {
+            "temperature": 0.7, "top_p": 1.0, "top_k": 3, "min_p": 0.0, "repetition_penalty": 1.0
+        }  # fmt: skip
+
+        def said(**more):
+            asked = {"model": NAME, "messages": HELLO, **given, **more}
+            return client.post(PATH, json=asked).json()["choices"][0]["message"]["content"]
+
+        own = served.chat(HELLO, temperature=0.7, top_k=3, **given)
+        assert said() == said(temperature=None) == own
+        assert said(temperature=0) == served.chat(HELLO, **given) != own
+    with serving.client(serving.application()) as client:  # OpenAI's, where it has none
+        assert said() == served.chat(HELLO, temperature=1.0, **given) != own
+
+
+def test_settings_of_a_model_that_are_out_of_range_are_told_before_anything_is_served(tmp_path):
+    (tmp_path / "generation_config.json").write_text('{"temperature": -1}')
+    with pytest.raises(ArtifactError, match="generation_config"):
+        serving.application(serving.model(path=tmp_path))

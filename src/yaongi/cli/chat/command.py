@@ -15,8 +15,10 @@ from yaongi.cli.chat.prompt import piped, state_folder, typed
 from yaongi.cli.chat.screen import screen
 from yaongi.cli.options import (
     adapter_option,
+    compile_option,
     context_option,
     engine_option,
+    overflow_option,
     prompt_weights_option,
     sampling_options,
 )
@@ -31,14 +33,12 @@ from yaongi.infer.context import Overflow
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--system", help=_("System prompt."))
-@click.option("--overflow", type=click.Choice([o.value for o in Overflow]),
-              default=Overflow.DROP_OLDEST.value, show_default=True,
-              help=_("What happens when the conversation no longer fits: an error, or the model "
-                     "no longer sees the oldest turns."))  # fmt: skip
+@overflow_option(Overflow.DROP_OLDEST.value)
 @adapter_option
 @engine_option
 @context_option
 @prompt_weights_option
+@compile_option
 @sampling_options
 def command(
     model: Path,
@@ -48,6 +48,7 @@ def command(
     engine: str,
     context_len: int | None,
     prompt_weights: Any,
+    compile: Any,
     **sampling: Any,
 ) -> None:
     """Run the loop."""
@@ -57,9 +58,11 @@ def command(
         engine=engine,
         context_len=context_len,
         prompt_weights=prompt_weights,
+        compile=compile,
     )
-    told = (model / MANIFEST).is_file() and open_artifact(model).manifest.kind
-    if adapter is None and told == "base":
+    if compile:
+        loaded.engine  # noqa: B018  (compiles now, not when somebody waits for an answer)
+    if adapter is None and _only_continues(model):
         click.echo(
             _("{path} continues texts; it has not learnt to converse. Fine-tune it "
               "(yaongi sft), or use yaongi generate.").format(path=model),
@@ -71,3 +74,12 @@ def command(
         return
     click.echo(_("Talking to {path}. /help lists the commands, Ctrl-D leaves.").format(path=model))
     chat(talk, typed(state_folder(), talk.brief), screen())
+
+
+def _only_continues(model: Path) -> bool:
+    """Whether it is a base model, in full or in few bits."""
+    if not (model / MANIFEST).is_file():
+        return False
+    manifest = open_artifact(model).manifest
+    kinds = [manifest.kind, *(node.kind for node in manifest.parents[:1])]
+    return kinds[0] == "base" or kinds == ["quantized", "base"]

@@ -128,7 +128,7 @@ class Conversation:
             for event in events:
                 now = time.monotonic()
                 first = first or now
-                self.stats.answer_tokens += 1
+                self.stats.answer_tokens += event.tokens
                 self.stats.first_s, self.stats.rest_s = first - begun, now - first
                 for piece in turn.push(event):
                     said.append(piece)

@@ -8,11 +8,12 @@ Tensors are read, turned, quantized and written one by one, so memory is that of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from yaongi.core.errors import CapabilityError, ConfigError
+from yaongi.interop.generation import folder_sampling, sampling_keys
 from yaongi.interop.gguf.architectures import Architecture, architecture
 from yaongi.interop.gguf.file import Content, write
 from yaongi.interop.gguf.tensors import Read, targets
@@ -60,6 +61,7 @@ def export_gguf(
         name=name or model.resolve().name,
         licences=artifact.manifest.licences if artifact else [],
         context_len=context_len or (artifact.manifest.config.get("seq_len") if artifact else None),
+        sampling=folder_sampling(model),
     )
     with open_tensors(model) as read:
         _check_left_out(content.graph, cfg, read)
@@ -80,6 +82,7 @@ def describe(
     name: str,
     licences: Sequence[str] = (),
     context_len: int | None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Content:
     """Everything of the file but the numbers; see ``export_gguf``."""
     for choice in (quant, fallback or quant):
@@ -100,6 +103,7 @@ def describe(
             "general.quantization_version": library().GGML_QUANT_VERSION,
             "general.file_type": int(library().LlamaFileType[known(quant).file]),
             **{f"{graph.name}.{key}": value for key, value in keys.items()},
+            **sampling_keys(sampling or {}),
             **{f"tokenizer.{key}": value for key, value in words.settings.items()},
         },
         vocabulary=words,

@@ -83,7 +83,8 @@ function drawFrame() {
 }
 
 function drawModels() {
-  const known = offered.length || !shown.model ? offered : [shown.model]; // the server may be back soon
+  const names = offered.map((model) => model.id);
+  const known = names.length || !shown.model ? names : [shown.model]; // the server may be back soon
   at("model").replaceChildren(...known.map((name) => h("option", {}, name)));
   if (!known.length) at("model").append(h("option", { value: "" }, say("noModel")));
   if (known.includes(shown.model)) at("model").value = shown.model; // else the first: it may be gone
@@ -173,7 +174,8 @@ function settings(focused) {
     shown.settings = settings;
     if (shown.turns.length) keep(shown);
   };
-  openSettings(shown.settings, changed, focused);
+  const taken = offered.find((model) => model.id === at("model").value)?.defaults;
+  openSettings(shown.settings, { changed, focused, taken });
 }
 
 async function findModels() {

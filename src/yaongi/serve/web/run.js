@@ -57,6 +57,7 @@ export class Run {
       answer.content += piece.content;
       answer.thinking += piece.thinking;
       answer.finish ??= piece.finish;
+      answer.dropped ||= piece.dropped;
       const now = performance.now();
       if (piece.content || piece.thinking) {
         first ??= now;
@@ -77,7 +78,7 @@ export class Run {
   async body() {
     const { conversation, answer } = this;
     const { system, ...sampling } = conversation.settings;
-    if (!conversation.model) [conversation.model] = await models(this.key);
+    if (!conversation.model) [{ id: conversation.model }] = await models(this.key);
     answer.model = conversation.model;
     return { ...sampling, model: answer.model, seed: answer.seed, messages: messages(conversation, this.place) };
   }

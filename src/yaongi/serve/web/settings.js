@@ -1,18 +1,30 @@
 // The settings: of the conversation (kept with it), and of the page (language, colours, key).
-import { speak } from "./i18n.js";
+import { say, speak } from "./i18n.js";
 import { local, session } from "./storage.js";
 
 const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed"];
 const dialog = document.getElementById("settings");
 const form = dialog.querySelector("form");
 
+let defaults = {}; // of the model that is asked
+
 /** Open the dialog on a conversation's settings; `changed(settings)` hears of every valid change. */
-export function openSettings(settings, changed, focused = null) {
+export function openSettings(settings, { changed, focused = null, taken = {} }) {
+  defaults = taken;
+  hint();
   form.elements.system.value = settings.system ?? "";
   for (const name of NUMBERS) form.elements[name].value = settings[name] ?? "";
   form.oninput = () => changed(read());
   dialog.showModal();
   if (focused) form.elements[focused].focus();
+}
+
+/** What an empty field means, where the server tells it. */
+function hint() {
+  for (const name of NUMBERS.filter((name) => name !== "seed")) {
+    const told = name in defaults ? say("defaultOf", { n: defaults[name] }) : say("serverDefault");
+    form.elements[name].placeholder = told;
+  }
 }
 
 /** What the fields say; an empty or impossible one is the server's to decide. */
@@ -46,6 +58,7 @@ export function followPageSettings({ spoken, keyed }) {
   language.addEventListener("change", () => {
     local.setItem("yaongi.language", language.value);
     speak(language.value);
+    hint();
     spoken();
   });
 }

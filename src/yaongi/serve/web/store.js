@@ -3,9 +3,10 @@
 //
 // conversation: {id, title, changed, model, settings, turns}
 // turns:        {role: "user", content} and {role: "assistant", answers: [answer], shown} by turns
-// answer:       {content, thinking, finish, problem, model, seed, tokens, seconds}
+// answer:       {content, thinking, finish, problem, model, seed, tokens, seconds, dropped}
 //   finish is the server's ("stop", "length"), "stopped" by the person, or "broken" off;
-//   problem is {kind, status, detail} of a ChatError; tokens and seconds are of the writing.
+//   problem is {kind, status, detail} of a ChatError; tokens and seconds are of the writing;
+//   dropped is how many of the oldest messages no longer fitted the model's context.
 
 import { local, names } from "./storage.js";
 import { PROBLEMS } from "./stream.js";
@@ -24,7 +25,7 @@ export function create(settings = {}) {
 /** A new answer, with nothing in it yet. */
 export function createAnswer(model, seed) {
   const empty = { content: "", thinking: "", finish: null, problem: null };
-  return { ...empty, model, seed, tokens: null, seconds: null };
+  return { ...empty, model, seed, tokens: null, seconds: null, dropped: 0 };
 }
 
 /** All conversations, the newest first. One that cannot be read is left where it is. */
@@ -117,6 +118,7 @@ function cleanAnswer(answer) {
     seed: number(answer.seed),
     tokens: number(answer.tokens),
     seconds: number(answer.seconds),
+    dropped: number(answer.dropped) ?? 0,
   };
 }
 

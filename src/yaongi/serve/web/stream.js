@@ -15,15 +15,15 @@ export const PROBLEMS = [
 const KINDS = { 401: "key", 413: "large", 429: "busy", 503: "unavailable" };
 const TOO_LONG = ["context_length_exceeded", "prompt_too_long"]; // codes
 
-/** The names of the models that the server offers. */
+/** The models that the server offers: {id, defaults}, the sampling settings it takes by itself. */
 export async function models(key) {
   const response = await request("v1/models", { headers: headers(key) });
   const { data } = await response.json();
-  return data.map((model) => String(model.id));
+  return data.map((model) => ({ id: String(model.id), defaults: Object(model.default_sampling_params) }));
 }
 
 /**
- * An answer, piece by piece: {content, thinking, finish, usage}, each only where it came.
+ * An answer, piece by piece: {content, thinking, finish, usage, dropped}, each only where it came.
  * Leaving the loop or aborting `signal` closes the connection, which frees the server's place.
  */
 export async function* answer(body, { key, signal }) {
@@ -111,5 +111,6 @@ function read(data) {
     thinking: choice?.delta?.reasoning_content ?? "",
     finish: choice?.finish_reason ?? null,
     usage: chunk.usage ?? null,
+    dropped: chunk.dropped_messages ?? 0,
   };
 }

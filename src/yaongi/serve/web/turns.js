@@ -76,8 +76,11 @@ function ending(answer, actions) {
     length: say("finishedLength"),
     stopped: say("finishedStopped") + (empty ? ` ${say("notSent")}` : ""),
   };
-  const note = words[answer.finish] ?? (empty && say("finishedEmpty"));
-  return note ? [h("p", { class: "note" }, note)] : [];
+  const notes = [
+    words[answer.finish] ?? (empty && say("finishedEmpty")),
+    answer.dropped && say("dropped", { n: answer.dropped }),
+  ];
+  return notes.filter(Boolean).map((note) => h("p", { class: "note" }, note));
 }
 
 /** What went wrong, in a sentence. */

@@ -31,6 +31,7 @@ export const WORDS = {
   system: ["System prompt", "시스템 프롬프트"],
   systemHint: ["You are a kind assistant.", "너는 친절한 도우미다."],
   serverDefault: ["server’s default", "서버 기본값"],
+  defaultOf: ["{n} (server’s default)", "{n} (서버 기본값)"],
   random: ["random", "무작위"],
   samplingNote: ["Empty: the server decides. The same seed gives the same answer again.", "비워 두면 서버가 정합니다. 시드가 같으면 같은 답을 다시 합니다."],
   temperature: ["Temperature", "온도"],
@@ -89,6 +90,7 @@ export const WORDS = {
   answered: ["The answer is complete.", "답변이 끝났습니다."],
 
   finishedLength: ["Cut at the longest answer allowed. Settings, “Max tokens”, allow more.", "허락된 길이에서 끊겼습니다. 설정의 ‘최대 토큰’을 늘리면 더 길게 답합니다."],
+  dropped: ["The conversation no longer fits the model’s context: its oldest {n} messages were left out for this answer.", "대화가 모델의 문맥 길이를 넘어, 이 답에서는 가장 오래된 메시지 {n}개를 뺐습니다."],
   finishedStopped: ["Stopped.", "멈췄습니다."],
   finishedEmpty: ["The model ended without a word.", "모델이 아무 말 없이 답변을 끝냈습니다."],
   notSent: ["A question without an answer is not sent along with later ones.", "답을 받지 못한 질문은 다음 질문과 함께 보내지 않습니다."],
