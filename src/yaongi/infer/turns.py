@@ -159,9 +159,14 @@ def _call(text: str, *, whole: bool) -> Said:
 
 
 def parse_call(text: str) -> Mapping[str, Any] | None:
-    """``{"name", "arguments"}`` as the template writes it, or None."""
+    """``{"name", "arguments"}`` as the template writes it, or None.
+
+    None too where it could not be passed on as JSON in UTF-8: Python reads half of a surrogate pair
+    (``"\\ud800"``), ``NaN`` and ``1e999``, and nobody else does.
+    """
     try:
         found = json.loads(text)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
     match found:

@@ -86,6 +86,10 @@ def test_a_stop_string_in_the_thinking_ends_it_there():
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": 1, "arguments": {}}', '{"name": "x"}',
-                                  '{"name": "x", "arguments": "y"}', "[" * 100_000])  # fmt: skip
+                                  '{"name": "x", "arguments": "y"}', "[" * 100_000,
+                                  r'{"name": "x", "arguments": {"a": "\ud800"}}',
+                                  r'{"name": "\udfff", "arguments": {}}',
+                                  '{"name": "x", "arguments": {"a": NaN}}',
+                                  '{"name": "x", "arguments": {"a": 1e999}}'])  # fmt: skip
 def test_what_is_no_call(text):
     assert parse_call(text) is None

@@ -156,6 +156,16 @@ def test_tool_calls(api, says):
     assert [(c.index, c.function.name) for c in streamed] == [(0, "weather"), (1, "now")]
 
 
+def test_half_of_a_surrogate_pair_in_a_call_ends_no_stream(api, says):
+    """Escaped it is JSON; taken out of its escape nothing could be sent any more."""
+    says({"role": "assistant", "content": None,
+          "tool_calls": [{"name": "now", "arguments": r'{"city": "\ud83d"}'}]})  # fmt: skip
+    chunks = list(chat(api, max_tokens=120, stream=True))
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    said = "".join(c.choices[0].delta.content or "" for c in chunks)
+    assert r"\ud83d" in said and "<tool_call>" in said
+
+
 def test_tools_are_described_and_answers_of_tools_read(api, served):
     tools = [{"type": "function", "function": {"name": "now", "description": "시각"}}]
     turns = [
