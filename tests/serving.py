@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from yaongi.api import Model
 from yaongi.serve.app import build_app
+from yaongi.serve.connection import connection
 from yaongi.serve.limits import Limits
 
 NAME = "tiny"
@@ -40,11 +41,12 @@ def client(app: FastAPI, **more: Any) -> TestClient:
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
+def running(app: FastAPI, head_s: float = 30) -> Iterator[str]:
     """The address of a real server on a free port."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+    http = connection(head_s)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", http=http, ws="none"))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     wait_until(lambda: server.started)

@@ -73,6 +73,7 @@ def build_app(
             RequestValidationError: _invalid,
             HTTPException: _http,
             ClientGone: _gone,
+            RecursionError: _too_deep,
             Exception: _unexpected,
         },
     )
@@ -147,6 +148,12 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)  # nginx's number; nobody reads it
+
+
+async def _too_deep(_request: Request, _error: Exception) -> Response:
+    """Each reader of JSON goes a little less deep than the next; what is described to the model
+    may be refused only when it is written again."""
+    return JSON(error_body(400, _("The request is nested too deeply."), code="invalid_value"), 400)
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:

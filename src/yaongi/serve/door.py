@@ -17,6 +17,7 @@ from yaongi.core.errors import InputError
 from yaongi.serve.hosts import address, host_name, is_loopback, origin_place
 from yaongi.serve.limits import Limits
 from yaongi.serve.refusals import Refusal
+from yaongi.serve.stream import ClientGone
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -83,6 +84,8 @@ class Door:
         except Refusal as refusal:
             await refusal.response()(scope, receive, guarded)
             return
+        except ClientGone:
+            return
         await self.app(scope, _replay(body, receive), guarded)
 
     def _check(self, scope: Scope) -> None:
@@ -121,7 +124,11 @@ class Door:
         return name in self.names or (self.everywhere and address(name) is not None)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body, refused as soon as it is too long."""
+        """The whole body, refused as soon as it is too long.
+
+        Raises:
+            ClientGone: it broke off. Half a body may well be a request of its own.
+        """
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return b""
         parts: list[bytes] = []
@@ -131,7 +138,7 @@ class Door:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        break
+                        raise ClientGone
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > self.limits.body_bytes:

@@ -193,9 +193,10 @@ def _call_schema(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_size(schema: object) -> None:
     """Raise DataError for a schema that would take too long."""
+    repeats = _repeats(schema, MAX_DEPTH)  # first: writing what is too deep may not end well
     if len(json.dumps(schema)) > MAX_BYTES:
         raise DataError("The schema is longer than {limit} bytes.", limit=MAX_BYTES)
-    if _repeats(schema, MAX_DEPTH) > MAX_REPEATS:
+    if repeats > MAX_REPEATS:
         raise DataError(
             "The schema asks for more than {limit} repetitions (lengths, items, and numbers in "
             "patterns).",
@@ -222,5 +223,6 @@ def _repeats(value: object, depth: int) -> int:
 
 
 def _plain(error: Exception) -> str:
-    """What xgrammar says, without the place in its own sources."""
-    return str(error).strip().splitlines()[-1].rpartition(": ")[2][:300]
+    """What xgrammar says, without the place in its own sources; of some things it says nothing."""
+    said = str(error).strip() or type(error).__name__
+    return said.splitlines()[-1].rpartition(": ")[2][:300]

@@ -19,7 +19,8 @@ class Limits(Config):
         per_client: answers one other machine may have in the making or waiting (429). Requests
             from this machine are not counted: they may come through a proxy.
         body_bytes: of a request (413).
-        body_s: until a request has arrived whole (408).
+        body_s: until the head of a request has arrived (the connection is closed), and then until
+            the rest has (408).
         prompt_tokens: of a prompt, where the model's context allows more (413).
         answer_tokens: of an answer, whatever was asked for: it ends with ``length`` there.
         time_s: from a request's arrival to the end of its answer (503).

@@ -55,6 +55,7 @@ def serve(
         for package in ("uvicorn", "fastapi", "prometheus_client")
     ]
     from yaongi.serve.app import build_app
+    from yaongi.serve.connection import connection
 
     listener = listen(host, port)
     app = build_app(
@@ -80,6 +81,7 @@ def serve(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=limits.drain_s,
+        http=connection(limits.body_s),
         ws="none",
     )
     Server(config).run([listener])

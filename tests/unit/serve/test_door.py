@@ -1,11 +1,16 @@
 """Who may come in: names, origins, keys, sizes; and files of the page, no others."""
 
 import asyncio
+import contextlib
 import json
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 import serving
+from fastapi import FastAPI
 from serving import HELLO, NAME
 
 from yaongi.core.errors import ConfigError
@@ -108,7 +113,7 @@ def test_a_long_body_is_refused_while_it_comes(web):
 
 
 def through(receive, **limits):
-    """The status of a request whose body comes from ``receive``; no application is behind."""
+    """The statuses of a request whose body comes from ``receive``; no application is behind."""
     sent = []
 
     async def send(message):
@@ -119,21 +124,84 @@ def through(receive, **limits):
              "headers": [(b"host", b"localhost")]}  # fmt: skip
     with ThreadPoolExecutor(1) as pool:  # this thread may have a loop, of a browser's driver
         pool.submit(asyncio.run, door(scope, receive, send)).result()  # pyright: ignore
-    return sent[0]["status"]
+    return [message["status"] for message in sent if "status" in message]
 
 
 def test_a_body_without_end_is_refused():
     async def receive():
         return {"type": "http.request", "body": b" " * 500, "more_body": True}
 
-    assert through(receive, body_bytes=2000) == 413
+    assert through(receive, body_bytes=2000) == [413]
 
 
 def test_a_body_that_does_not_arrive_is_not_waited_for():
     async def receive():
         await asyncio.sleep(60)
 
-    assert through(receive, body_s=0.01) == 408
+    assert through(receive, body_s=0.01) == [408]
+
+
+def test_a_body_that_breaks_off_is_no_request():
+    """What came may be valid JSON: the beginning of a chunked body, for instance."""
+    messages = [{"type": "http.request", "body": json.dumps(CHAT).encode(), "more_body": True},
+                {"type": "http.disconnect"}]  # fmt: skip
+
+    async def receive():
+        return messages.pop(0)
+
+    assert through(receive) == []
+
+
+def answers(url, *parts):
+    """What a socket hears until it is closed, and how long that took."""
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10) as s:
+        for part in parts:
+            s.sendall(part)
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := s.recv(1 << 16):
+                heard += piece
+    return heard, time.monotonic() - begun
+
+
+def test_a_connection_that_asks_nothing_is_closed():
+    health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    refused = b"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    with serving.running(serving.application(), head_s=0.3) as url:
+        for parts, statuses in (
+            ([], 0), ([b"GET /health HT"], 0), ([b"GET /health HTTP/1.1\r\nX-a: 1\r\n"], 0),
+            ([health, b"GET /health HT"], 1), ([refused, b"1"], 1),
+        ):  # fmt: skip
+            heard, took = answers(url, *parts)
+            assert heard.count(b"HTTP/1.1 ") == statuses
+            assert 0.2 < took < 5
+
+
+def test_a_head_without_end_is_refused():
+    with serving.running(serving.application()) as url:
+        heard, _ = answers(url, b"GET / HTTP/1.1\r\nX: ", b"x" * 70_000)
+    assert heard.startswith(b"HTTP/1.1 400")
+
+
+def test_an_answer_may_take_longer_than_its_head():
+    app = FastAPI()
+    app.add_api_route("/", lambda: time.sleep(0.8))
+    with serving.running(app, head_s=0.4) as url:
+        assert httpx.get(url).status_code == 200
+
+
+def test_nothing_is_nested_so_deeply_that_the_server_fails():
+    tool = '{"function": {"name": "f", "parameters": %s}}'
+    with serving.client(serving.application()) as client:
+        for depth in range(930, 980):
+            tools = tool % ('{"a":' * depth + "1" + "}" * depth)
+            found = client.post(
+                "/v1/chat/completions",
+                content=json.dumps(CHAT)[:-1] + f', "tools": [{tools}]}}',
+                headers={"Content-Type": "application/json"},
+            )
+            assert found.status_code == 400, depth
 
 
 def test_a_long_prompt_is_refused(web):

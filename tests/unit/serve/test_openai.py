@@ -230,6 +230,7 @@ def test_a_schema_nothing_fits_is_an_error_of_its_request_alone(api):
         ({"enum": ["x" * 20_000]}, "longer"),
         ({"type": "nothing"}, "Unsupported type"),
         ({"type": "string", "pattern": "(?<=x)["}, "Lookbehind"),
+        ({"type": "integer", "maximum": 10**400}, "cannot be followed: "),
     ],
 )
 def test_schemas_that_cannot_be_followed(api, schema, told):
