@@ -231,7 +231,7 @@ class Service:
             raise Refusal(
                 503, InputError("The server is shutting down."), code="shutting_down", retry_s=10
             )
-        if len(self.worker.jobs) + jobs > self.worker.rows + self.limits.queue:
+        if self.worker.load + jobs > self.worker.rows + self.limits.queue:
             raise overloaded()
         if not is_loopback(client) and self._clients[client] + jobs > self.limits.per_client:
             raise Refusal(

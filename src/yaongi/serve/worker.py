@@ -41,6 +41,23 @@ class Job:
     ended: bool = False
 
 
+@dataclass(eq=False)
+class _Call:
+    """A function to run on the thread, and who waits for what it returns."""
+
+    function: Callable[[], Any]
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+    def settle(self, found: Any, error: YaongiError | None) -> None:
+        """Tell, from the thread."""
+        self.loop.call_soon_threadsafe(self._tell, found, error)
+
+    def _tell(self, found: Any, error: YaongiError | None) -> None:
+        if not self.future.cancelled():
+            self.future.set_exception(error) if error else self.future.set_result(found)
+
+
 Item = Event | YaongiError
 _Found = list[tuple[Job, Item]]
 
@@ -68,6 +85,8 @@ class Worker:
         self.failures = 0
         self.failed: tuple[float, str] | None = None
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._calls: deque[_Call] = deque()
+        self._called = 0
         self._engines: dict[str, Runner] = {}
         self._waiting: deque[Job] = deque()
         self._running: dict[tuple[str, int], Job] = {}
@@ -105,6 +124,11 @@ class Worker:
     def waiting(self) -> int:
         """Jobs that have not begun."""
         return max(0, len(self.jobs) - len(self._running))
+
+    @property
+    def load(self) -> int:
+        """Jobs and calls that have not ended."""
+        return len(self.jobs) + self._called
 
     @property
     def engines(self) -> Mapping[str, Runner]:
@@ -151,35 +175,29 @@ class Worker:
             put(item)
 
     async def call(self, function: Callable[[], T]) -> T:
-        """``function()`` on the thread, between two steps.
+        """``function()`` on the thread, between two steps; one of them between each two.
 
         Raises:
             EngineError: it raised something that is no YaongiError.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def run() -> None:
-            try:
-                found, error = function(), None
-            except YaongiError as known:
-                found, error = None, known
-            except Exception as unknown:
-                log.exception("A call on the engine's thread failed.")
-                found, error = None, self._note(unknown)
-            loop.call_soon_threadsafe(_settle, future, found, error)
-
-        self._commands.put(run)
-        return await future
+        call = _Call(function, loop.create_future(), loop)
+        self._called += 1
+        self._commands.put(lambda: self._calls.append(call))
+        try:
+            return await call.future
+        finally:
+            self._called -= 1
 
     # --- on the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._obey(block=not self._waiting and not self._running)
+                self._obey(block=not self._waiting and not self._running and not self._calls)
                 self._begin()
                 self._step()
+                self._call()
         except BaseException as error:
             log.exception("The engine's thread has ended.")
             failure = self._note(error)
@@ -239,6 +257,21 @@ class Worker:
                 self._restart(adapter, self._note(error))
             self._give(found)
 
+    def _call(self) -> None:
+        """One call: answers go on between two of them, however many there are."""
+        if not self._calls:
+            return
+        call = self._calls.popleft()
+        if call.future.cancelled():  # whoever asked has left
+            return
+        try:
+            call.settle(call.function(), None)
+        except YaongiError as known:
+            call.settle(None, known)
+        except Exception as unknown:
+            log.exception("A call on the engine's thread failed.")
+            call.settle(None, self._note(unknown))
+
     def _cancel(self, job: Job) -> None:
         for key in [key for key, other in self._running.items() if other is job]:
             self._engines[key[0]].cancel(key[1])
@@ -255,6 +288,8 @@ class Worker:
 
     def _fail_all(self, error: EngineError) -> None:
         self._give([(job, error) for job in [*self._running.values(), *self._waiting]])
+        while self._calls:
+            self._calls.popleft().settle(None, error)
         self._running.clear()
         self._waiting.clear()
 
@@ -268,12 +303,3 @@ class Worker:
     def _give(self, found: _Found) -> None:
         if found and self._loop is not None:
             self._loop.call_soon_threadsafe(self._deliver, found)
-
-
-def _settle(future: asyncio.Future[Any], found: Any, error: BaseException | None) -> None:
-    if future.cancelled():
-        return
-    if error is None:
-        future.set_result(found)
-    else:
-        future.set_exception(error)

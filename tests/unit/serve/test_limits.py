@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 import serving
+import torch
 from serving import HELLO, NAME, wait_until
 
 from yaongi.api import Model
@@ -182,10 +183,10 @@ def test_an_engine_that_cannot_begin_again_is_said_to_have_failed(monkeypatch):
 
 
 def test_an_embedding_that_takes_too_long_or_fails_is_told(monkeypatch):
-    app = serving.application(limits=Limits(time_s=0.2))
+    app = serving.application(limits=Limits(time_s=1))
     asked = {"model": NAME, "input": ["가"] * 20}
     with serving.client(app) as client:
-        monkeypatch.setattr(Model, "embed", lambda *_a, **_k: time.sleep(0.05))
+        monkeypatch.setattr(Model, "embed", lambda *_a, **_k: time.sleep(0.2))
         assert client.post("/v1/embeddings", json=asked).json()["error"]["code"] == "timeout"
 
         def broken(*_args, **_more):
@@ -195,6 +196,43 @@ def test_an_embedding_that_takes_too_long_or_fails_is_told(monkeypatch):
         found = client.post("/v1/embeddings", json=asked)
         assert (found.status_code, found.json()["error"]["code"]) == (500, "engine_failed")
         assert client.post(PATH, json=body()).status_code == 200
+
+
+def test_answers_go_on_beside_many_embeddings_and_who_left_costs_nothing(monkeypatch):
+    app, embedded = serving.application(), []
+    served = app.state.service.model
+    monkeypatch.setattr(served, "embed", lambda ids, **_: time.sleep(0.04) or embedded.append(ids))
+    asked = {"model": NAME, "input": ["가"] * 30}
+    with serving.running(app) as url, ThreadPoolExecutor(4) as pool:
+
+        def leave():
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/v1/embeddings", json=asked, timeout=0.5)
+
+        leaving = [pool.submit(leave) for _ in range(4)]
+        wait_until(lambda: embedded)
+        found = httpx.post(f"{url}{PATH}", json=body(max_tokens=3), timeout=20)
+        assert found.status_code == 200 and len(embedded) < 30
+        for one in leaving:
+            one.result()
+        wait_until(lambda: app.state.service.worker.load == 0)
+        assert len(embedded) < 60
+
+
+def test_embeddings_find_a_full_queue_as_answers_do(monkeypatch):
+    app, gate = serving.application(limits=Limits(rows=1, queue=1)), threading.Event()
+    monkeypatch.setattr(
+        app.state.service.model, "embed", lambda *_a, **_k: gate.wait(20) and torch.ones(2)
+    )
+    asked = {"model": NAME, "input": "가"}
+    with serving.running(app) as url, ThreadPoolExecutor(2) as pool:
+        for _ in range(2):
+            pool.submit(httpx.post, f"{url}/v1/embeddings", json=asked, timeout=20)
+        wait_until(lambda: app.state.service.worker.load == 2)
+        for path, one in (("/v1/embeddings", asked), (PATH, body())):
+            found = httpx.post(f"{url}{path}", json=one)
+            assert (found.status_code, found.json()["error"]["code"]) == (503, "overloaded")
+        gate.set()
 
 
 def test_a_server_that_ends_takes_no_more():
