@@ -42,7 +42,7 @@ def serve(
         CapabilityError: a package is missing.
     """
     limits = limits or Limits()
-    key = os.environ.get(KEY) or None
+    key = os.environ.get(KEY, "").strip() or None  # files of secrets end with a line break
     if key is None and not is_loopback(host):
         raise ConfigError(
             "Other machines reach {host}: set {name} (in the environment or .env) to a key that "

@@ -280,8 +280,11 @@ def test_the_key_is_asked_for_everywhere_but_at_health_and_the_page():
         assert client.get("/health").status_code == 200
 
 
-def test_other_machines_need_a_key(monkeypatch):
+@pytest.mark.parametrize("key", [None, "", " \n"])
+def test_other_machines_need_a_key(monkeypatch, key):
     monkeypatch.delenv(run.KEY, raising=False)
+    if key is not None:
+        monkeypatch.setenv(run.KEY, key)
     for host in ("0.0.0.0", "192.168.0.2", "example.org", "::"):
         with pytest.raises(ConfigError, match=run.KEY):
             run.serve(None, "x", host=host)
