@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from yaongi.core.artifact import MANIFEST, Artifact, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import CheckpointError
-from yaongi.core.files import read_json, write_json, write_with
+from yaongi.core.files import is_mapping, read_json, write_json, write_with
 from yaongi.model.layer import Exact
 from yaongi.model.lm import LM, LMConfig
 
@@ -70,19 +70,40 @@ def load_config(folder: str | Path) -> LMConfig:
         CheckpointError: it needs a plug-in layer that the program has not imported.
         ConfigError: the settings are not those of a model.
     """
-    data: dict[str, Any] = read_json(Path(folder) / CONFIG)
-    for letter, settings in data.get("letters", {}).items():
-        module = str(settings.get("kind", "")).partition(":")[0]
-        if ":" in str(settings.get("kind", "")) and module not in sys.modules:
+    data = read_json(Path(folder) / CONFIG)
+    letters = data.get("letters") if is_mapping(data) else None
+    for letter, settings in letters.items() if is_mapping(letters) else ():
+        kind = str(settings.get("kind", "")) if is_mapping(settings) else ""
+        module = kind.partition(":")[0]
+        if ":" in kind and module not in sys.modules:
             raise CheckpointError(
                 "{path} has layers '{letter}' of the plug-in {kind}. Loading a model never runs "
                 "code it names: import {module} first if you trust it.",
                 path=folder,
                 letter=letter,
-                kind=settings["kind"],
+                kind=kind,
                 module=module,
             )
     return parse(LMConfig, data, where=str(Path(folder) / CONFIG))
+
+
+def load_shape(folder: str | Path) -> LM:
+    """The saved model without its numbers, on the meta device.
+
+    Raises:
+        CheckpointError: as ``load_config``, or a model of these settings cannot be built.
+        ConfigError: as ``load_config``.
+    """
+    cfg = load_config(folder)
+    try:
+        with torch.device("meta"):
+            return LM(cfg)
+    except (TypeError, RuntimeError) as error:  # torch's, of sizes beyond its integers
+        raise CheckpointError(
+            "{path} describes a model that cannot be built: {reason}",
+            path=Path(folder) / CONFIG,
+            reason=str(error).splitlines()[0],
+        ) from error
 
 
 def load_model(
@@ -108,8 +129,7 @@ def load_model(
     folder = Path(folder)
     if verify and (folder / MANIFEST).is_file():
         open_artifact(folder).verify()
-    with torch.device("meta"):
-        model = LM(load_config(folder))
+    model = load_shape(folder)
     tensors = read_tensors(folder / WEIGHTS)
     check_tensors(folder / WEIGHTS, model, tensors)
     if dtype is not None:
@@ -134,8 +154,7 @@ def open_tensors(folder: str | Path) -> Generator[Callable[[str], Tensor]]:
         CheckpointError: as ``load_model``, before the first tensor is read.
     """
     path = Path(folder) / WEIGHTS
-    with torch.device("meta"):
-        model = LM(load_config(folder))
+    model = load_shape(folder)
     with ExitStack() as stack:
         with readable(path):
             file = stack.enter_context(_safe_open(path, framework="pt"))

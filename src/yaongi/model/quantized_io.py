@@ -18,7 +18,7 @@ from torch import Tensor
 from yaongi.core.artifact import MANIFEST, Artifact, check_file, check_size, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import ArtifactError, CheckpointError
-from yaongi.model.io import MODEL_KINDS, check_tensors, load_config, read_tensors, write_tensors
+from yaongi.model.io import MODEL_KINDS, check_tensors, load_shape, read_tensors, write_tensors
 from yaongi.model.lm import LM, LMConfig
 from yaongi.model.quantized import (
     Int4Weight,
@@ -101,14 +101,22 @@ def _write(part: Mapping[str, Tensor], path: Path) -> Path:
 def verified(folder: Path) -> Artifact:
     """The quantized artifact at ``folder``, its files compared with the manifest.
 
+    Weights that the manifest does not name are refused: they would take the others' place.
+
     Weights of more than ``HASHED_BYTES`` only by size: hashing them takes longer than loading.
 
     Raises:
-        ArtifactError: there is none, or a file is missing or damaged.
+        ArtifactError: there is none, or a file is missing, damaged or not its own.
     """
     artifact = open_artifact(folder, KIND)
     files = artifact.manifest.files
     weights = {name for name in files if fnmatchcase(name, ANY_PART)}
+    if strange := sorted({path.name for path in folder.glob(ANY_PART)} - weights):
+        raise ArtifactError(
+            "{path} is not of this model: {manifest} does not name it. Remove it.",
+            path=folder / strange[0],
+            manifest=MANIFEST,
+        )
     large = sum(files[name].bytes for name in weights) > HASHED_BYTES
     for name, entry in files.items():
         if large and name in weights:
@@ -155,8 +163,8 @@ def read_quantized(
     device: str | torch.device = "cpu",
 ) -> LM:
     """``load_quantized`` for a folder that is not finished, or was checked already."""
+    model = load_shape(folder)
     with torch.device("meta"):
-        model = LM(load_config(folder))
         narrow(model, scheme)
     tensors: dict[str, Tensor] = {}
     for path in _parts(folder):

@@ -13,7 +13,7 @@ import torch
 import yaongi
 from yaongi.cli.main import run
 from yaongi.core.artifact import MANIFEST, draft, open_artifact
-from yaongi.core.errors import ArtifactError, CheckpointError, ConfigError
+from yaongi.core.errors import ArtifactError, CheckpointError, ConfigError, YaongiError
 from yaongi.core.files import sha256_file
 from yaongi.data.shards import Shards
 from yaongi.evals.divergence import divergence
@@ -235,6 +235,28 @@ def test_a_changed_byte_is_noticed(quantized, tmp_path):
     part.write_bytes(data)
     with pytest.raises(ArtifactError, match="sha256"):
         yaongi.load(out)
+
+
+def test_weights_nobody_recorded_are_refused(quantized, tmp_path):
+    out = forged(quantized["int8"].path, tmp_path / "q")
+    write_tensors(out / quantized_io.PART.format(9), {"norm_f.weight": torch.zeros(32)})
+    with pytest.raises(ArtifactError, match=r"quantized-00009\.safetensors is not of this model"):
+        yaongi.load(out)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["[]", "null", '{"letters": [1]}', '{"letters": {"Q": 5}}', "[" * 100_000,
+     lambda cfg: cfg | {"d_model": 2**70}, lambda cfg: cfg | {"vocab_size": 10**15}],
+)  # fmt: skip
+def test_a_config_that_is_none_is_named(quantized, tmp_path, written):
+    out = forged(quantized["int8"].path, tmp_path / "q")
+    path = out / "config.json"
+    if callable(written):
+        written = json.dumps(written(json.loads(path.read_text())))
+    path.write_text(written)
+    with pytest.raises(YaongiError, match=r"config\.json|config expects"):
+        yaongi.load(resign(out))
 
 
 def test_tensors_that_are_not_the_models_are_named(quantized, tmp_path):
