@@ -251,6 +251,24 @@ def test_what_llama_cpp_does_not_know_is_refused(file: Path, tmp_path: Path) -> 
         LlamaCpp(sentencepiece)
 
 
+@pytest.mark.parametrize("name", ["llama.block_count", "llama.context_length"])
+@pytest.mark.parametrize("size", [0, 2**32 - 1])
+def test_sizes_that_would_end_the_process_are_refused(
+    file: Path, tmp_path: Path, name: str, size: int
+) -> None:
+    data, key = file.read_bytes(), name.encode()
+    at = data.index(key) + len(key) + 4  # behind the type
+    path = tmp_path / "a.gguf"
+    path.write_bytes(data[:at] + size.to_bytes(4, "little") + data[at + 4 :])
+    with pytest.raises(ArtifactError, match=f"{name} is {size}; llama.cpp takes 1 to"):
+        LlamaCpp(path)
+
+
+def test_a_context_nobody_can_count_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match="--context-len"):
+        LlamaCpp(file, context_len=2**31)
+
+
 @pytest.fixture
 def loaded(file: Path) -> Iterator[yaongi.Model]:
     yield yaongi.load(file)

@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from yaongi.core.errors import ArtifactError, CapabilityError, EndpointError
+from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError, EndpointError
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import import_extra
 from yaongi.infer.answer import StopText
 from yaongi.infer.request import Event, Request
 from yaongi.infer.rules import Finish, never_said, room_behind, stop_ids
 from yaongi.infer.runner import NO_TOKEN
-from yaongi.interop.gguf.header import read_header
+from yaongi.interop.gguf.header import MOST, read_header
 from yaongi.interop.gguf.tokenizer import tokenizer_of
 
 KNOWN = ("ids", "rules", "seed")  # of a request; nothing else is left out silently
@@ -70,6 +70,7 @@ class LlamaCpp:
     Raises:
         CapabilityError: xllamacpp is not installed.
         ArtifactError: the file is missing, damaged, or of an architecture llama.cpp does not know.
+        ConfigError: a context longer than llama.cpp can count.
         TokenizerError: its tokenizer is none we can read.
     """
 
@@ -82,6 +83,7 @@ class LlamaCpp:
         threads: int | None = None,
     ) -> None:
         header = read_header(path)
+        header.check_sizes()
         self.path = path
         self.tokenizer = tokenizer_of(header)
         self.max_rows = max_rows
@@ -283,7 +285,16 @@ def _open(
     )
     params = x.CommonParams()
     params.model.path = str(path)
-    params.n_parallel, params.n_ctx = rows, rows * (context_len or 0)
+    length = rows * (context_len or 0)
+    if length > MOST["context_length"]:
+        raise ConfigError(
+            "{rows} rows of {length} tokens are more than llama.cpp takes ({most} in all); lower "
+            "--context-len or --rows.",
+            rows=rows,
+            length=context_len,
+            most=MOST["context_length"],
+        )
+    params.n_parallel, params.n_ctx = rows, length
     n_threads = threads or torch.get_num_threads()
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = n_threads
     params.warmup, params.verbosity = False, -1

@@ -24,6 +24,10 @@ _MIN_TENSOR = 8 + 4 + 4 + 8  # bytes: its name's length, number of dimensions, t
 _MIN_KEY = 8 + 4  # bytes: a key's length and its type
 
 
+MOST = {"block_count": 512, "context_length": 2**31 - 1}
+"""What llama.cpp has room for. Beyond it, or below 1, it ends the process and not only the call."""
+
+
 @dataclass(frozen=True)
 class Header:
     """The keys of a file and its tensors.
@@ -56,6 +60,15 @@ class Header:
     def numbers(self, key: str) -> list[int]:
         """A key that must be there as a list of numbers. Raises ArtifactError."""
         return self._all(key, int)
+
+    def check_sizes(self) -> None:
+        """Raise ArtifactError unless the sizes are within ``MOST``."""
+        for name, most in MOST.items():
+            key = f"{self.architecture}.{name}"
+            if not 1 <= (found := self.number(key)) <= most:
+                reason = _("{key} is {found}; llama.cpp takes 1 to {most}",
+                           key=key, found=found, most=most)  # fmt: skip
+                raise _damaged(self.path, reason)
 
     def _all(self, key: str, kind: type) -> list[Any]:
         found = self._of(key, list)
