@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,19 @@ def test_saving_never_overwrites_by_itself(
         ("/load order.jsonl", "cannot come"),
         ("/load good.jsonl 3", "there is no number 3"),
         ("/load good.jsonl eins", "'eins'"),
+        ("/load good.jsonl " + "9" * 5000, "is no number of"),
+        ("/load half.jsonl", "surrogate"),
+        ("/load pipe.jsonl", "no ordinary file"),
+        ("/load /dev/zero", "no ordinary file"),
+        *(
+            (f"{command} {name}", message)
+            for command in ("/load", "/save")
+            for name, message in (
+                ("~nobody-of-this-name/a", "home"),
+                ("a\0b", "null"),
+                ("가" * 200, "too long"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_done_says_why_and_loses_nothing(
@@ -201,10 +215,12 @@ def test_what_cannot_be_done_says_why_and_loses_nothing(
         "list": "[1]",
         "role": '{"messages": [{"role": "king", "content": "a"}]}',
         "order": '{"messages": [{"role": "tool", "content": "a"}]}',
+        "half": '{"messages": [{"role": "user", "content": "\\ud83d"}]}',
         "good": json.dumps(good) + "\n" + json.dumps(good),
     }.items():
         Path(f"{name}.jsonl").write_text(content, encoding="utf-8")
     Path("binary.jsonl").write_bytes(b"\xff\xfe{}")
+    os.mkfifo("pipe.jsonl")
     found = talk("안녕")
     before = (found.system, list(found.turns))
     with pytest.raises(YaongiError, match=message):
@@ -219,7 +235,7 @@ def test_nothing_said_is_not_saved_and_a_huge_file_not_read(
         run(talk(), f"/save {tmp_path / 'a'}")
     monkeypatch.setattr(files, "MAX_BYTES", 3)
     (tmp_path / "a").write_text("1234", encoding="utf-8")
-    with pytest.raises(DataError, match="at most"):
+    with pytest.raises(DataError, match="more than"):
         run(talk(), f"/load {tmp_path / 'a'}")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from yaongi.cli.chat.conversation import Conversation
-from yaongi.cli.chat.files import load, save
+from yaongi.cli.chat.files import load, place, save
 from yaongi.core.errors import DataError, did_you_mean
 from yaongi.core.i18n import translate as _
 
@@ -72,7 +71,7 @@ def save_as(talk: Conversation, rest: str) -> str:
     words = _words(rest, "/save")
     force = "--force" in words
     (name,) = _exactly(1, [w for w in words if w != "--force"], "/save")
-    path = Path(name).expanduser()
+    path = place(name)
     save(path, talk.messages(), replace=force)
     return _("{n} messages are in {path}.").format(n=len(talk.messages()), path=path)
 
@@ -80,14 +79,14 @@ def save_as(talk: Conversation, rest: str) -> str:
 def load_from(talk: Conversation, rest: str) -> str:
     """Go on with a conversation of a file."""
     name, *number = _exactly(1, _words(rest, "/load"), "/load", optional=1)
-    if number and not number[0].isdecimal():
+    if number and not (number[0].isdecimal() and len(number[0]) < 10):
         raise DataError("'{given}' is no number of a conversation.", given=number[0])
-    path = Path(name).expanduser()
-    messages, place, of = load(path, int(number[0]) if number else None)
+    path = place(name)
+    messages, at, of = load(path, int(number[0]) if number else None)
     told = messages[0]["content"] if messages[0]["role"] == "system" else None
     talk.start(told, messages[told is not None :])
     return _("Conversation {place} of {of} in {path}: {n} messages. /history shows them.").format(
-        place=place, of=of, path=path, n=len(messages)
+        place=at, of=of, path=path, n=len(messages)
     )
 
 

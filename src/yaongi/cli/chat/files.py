@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,24 @@ def save(path: Path, messages: Sequence[dict[str, Any]], *, replace: bool = Fals
     """
     if not any(message["role"] == "assistant" for message in messages):
         raise DataError("There is no answer yet, so nothing to save.")
-    if path.exists() and not replace:
-        raise DataError(
-            "{path} exists already. Choose another name, or replace it: /save {path} --force",
-            path=path,
-        )
     line = json.dumps({"messages": list(messages)}, ensure_ascii=False)
     try:
+        if path.exists() and not replace:
+            raise DataError(
+                "{path} exists already. Choose another name, or replace it: /save {path} --force",
+                path=path,
+            )
         write_bytes(path, (line + "\n").encode("utf-8", "replace"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unusable(path, error) from error
+
+
+def place(name: str) -> Path:
+    """The path a user means. Raises DataError for the home of somebody who has none."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise _unusable(Path(name), error) from error
 
 
 def load(path: Path, number: int | None = None) -> tuple[list[Turn], int, int]:
@@ -45,25 +54,28 @@ def load(path: Path, number: int | None = None) -> tuple[list[Turn], int, int]:
         DataError: no such file or conversation, or a row that is none; the message says which.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # reading might never end
+            raise DataError("{path} is no ordinary file.", path=path)
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise DataError(
-                "{path} has {found} MB; a file of conversations to load has {most} at most.",
+                "{path} has more than {most} MB, the most of a file of conversations to load.",
                 path=path,
-                found=path.stat().st_size >> 20,
                 most=MAX_BYTES >> 20,
             )
-        rows = [row for row in path.read_text(encoding="utf-8").split("\n") if row.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        rows = [row for row in content.decode("utf-8").split("\n") if row.strip()]
+    except (OSError, ValueError) as error:
         raise _unusable(path, error) from error
-    place = len(rows) if number is None else number
-    if not 1 <= place <= len(rows):
+    at = len(rows) if number is None else number
+    if not 1 <= at <= len(rows):
         raise DataError(
             "{path} has {found} conversations; there is no number {number}.",
             path=path,
             found=len(rows),
-            number=place,
+            number=at,
         )
-    return _messages(rows[place - 1], path, place), place, len(rows)
+    return _messages(rows[at - 1], path, at), at, len(rows)
 
 
 def _messages(row: str, path: Path, place: int) -> list[Turn]:
@@ -71,6 +83,7 @@ def _messages(row: str, path: Path, place: int) -> list[Turn]:
         found = json.loads(row)
         messages = turns(found.get("messages") if isinstance(found, dict) else None, "messages")
         check(messages, generation_prompt=messages[-1]["role"] != "assistant")
+        json.dumps(messages, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except RecursionError as error:
         raise _broken(path, place, _("it is nested too deeply")) from error
     except ValueError as error:
