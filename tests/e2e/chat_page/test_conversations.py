@@ -163,6 +163,18 @@ def test_a_spoilt_entry_breaks_nothing(chat: Chat) -> None:
     assert chat.titles() == ["하나"]
 
 
+def test_an_answer_that_is_none_is_not_shown(chat: Chat) -> None:
+    """Of a list, "length" and "at" are there as well."""
+    for shown in ("length", "at", 7, -1, 0.5, None):
+        spoilt = {**CONVERSATION, "turns": [TURNS[0], {**TURNS[1], "shown": shown}]}
+        chat.page.evaluate(
+            "value => localStorage.setItem('yaongi.chat.0123456789ab', value)", json.dumps(spoilt)
+        )
+        chat.reload()
+        chat.page.get_by_role("button", name="인사", exact=True).click()
+        expect(chat.text).to_have_text("반가워")
+
+
 def test_a_full_browser_says_so(chat: Chat) -> None:
     chat.page.evaluate(
         "() => { let s = 'x'.repeat(1e6); for (; s; ) try { localStorage.setItem("

@@ -105,7 +105,8 @@ function cleanTurn({ role, content, answers, shown }) {
   if (role === "user") return { role, content: text(content) };
   if (!answers.length) throw new TypeError("turn");
   const last = answers.length - 1;
-  return { role, answers: answers.map(cleanAnswer), shown: answers[shown] ? shown : last };
+  const there = Number.isInteger(shown) && answers[shown]; // "length" is there too
+  return { role, answers: answers.map(cleanAnswer), shown: there ? shown : last };
 }
 
 function cleanAnswer(answer) {
