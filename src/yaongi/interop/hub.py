@@ -6,6 +6,7 @@ is there already is recognised by its hash, in both directions.
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -257,8 +258,9 @@ def read_manifest(repo: Repo, there: dict[str, Remote], api: Any) -> Manifest | 
         )
         try:
             content = read_json(Path(path))
+            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate is no text
             manifest = Manifest.model_validate(content)
-        except (ArtifactError, ValueError):  # other programs have files of this name
+        except (ArtifactError, ValueError, RecursionError):  # others have files of this name
             return None
     if manifest.schema_version > Manifest.model_fields["schema_version"].default:
         raise ArtifactError(

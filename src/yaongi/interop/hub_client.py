@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any, NamedTuple, TypeVar
@@ -142,12 +143,19 @@ def _is_of_the_line(error: BaseException) -> bool:
 
 def _is_of_the_hub(error: BaseException) -> bool:
     """Whether the Hub, its client or the line raised it. An answer that is no JSON, or lacks
-    something, is a ValueError or KeyError of the client."""
+    something, is a ValueError or KeyError; of another shape, any error inside the client."""
     return _is_of_the_line(error) or any(
         isinstance(one, (ValueError, KeyError))
         or type(one).__module__.startswith("huggingface_hub")
+        or (isinstance(one, (TypeError, AttributeError)) and _is_inside_the_client(one))
         for one in _causes(error)
     )
+
+
+def _is_inside_the_client(error: BaseException) -> bool:
+    """Whether its code was being run."""
+    modules = [f.f_globals.get("__name__", "") for f, _ in traceback.walk_tb(error.__traceback__)]
+    return any(module.startswith("huggingface_hub") for module in modules)
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -246,6 +254,8 @@ def find(repo: Repo, api: Any) -> tuple[Repo, Any]:
             if kind == kinds[-1] or not isinstance(error.__cause__, missing):
                 raise
             continue
+        if not isinstance(info.sha, str):
+            raise _told(ValueError(f"the commit {info.sha!r}"), repo, api)
         return Repo(repo.name, kind, info.sha), info
     raise AssertionError("unreachable")
 
@@ -253,20 +263,21 @@ def find(repo: Repo, api: Any) -> tuple[Repo, Any]:
 def listing(repo: Repo, api: Any) -> dict[str, Remote]:
     """Every file of the repository at its revision, by name."""
 
-    def ask() -> list[Any]:
-        return list(
-            api.list_repo_tree(
-                repo.name, recursive=True, revision=repo.revision, repo_type=repo.kind
-            )
+    def ask() -> dict[str, Remote]:
+        entries = api.list_repo_tree(
+            repo.name, recursive=True, revision=repo.revision, repo_type=repo.kind
         )
+        found = [_remote(entry) for entry in entries if hasattr(entry, "size")]  # folders have none
+        return {remote.name: remote for remote in found}
 
-    return {
-        entry.path: Remote(
-            entry.path,
-            entry.size,
-            entry.lfs.sha256 if entry.lfs else None,
-            None if entry.lfs else entry.blob_id,
-        )
-        for entry in tried(ask, repo, api)
-        if hasattr(entry, "size")  # a folder has none
-    }
+    return tried(ask, repo, api)
+
+
+def _remote(entry: Any) -> Remote:
+    """A file as the Hub lists it. Raises ValueError for what is none."""
+    name, size = entry.path, entry.size
+    sha256, git_sha1 = (entry.lfs.sha256, None) if entry.lfs else (None, entry.blob_id)
+    known = isinstance(name, str) and isinstance(size, int) and isinstance(sha256 or git_sha1, str)
+    if not known or size < 0:
+        raise ValueError(f"a file {name!r} of {size!r} bytes with the hash {sha256 or git_sha1!r}")
+    return Remote(name, size, sha256, git_sha1)

@@ -73,9 +73,12 @@ class Parcel:
 
 
 def _numbers(path: Path) -> int:
-    with path.open("rb") as stream:
-        head = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-    shapes = [entry["shape"] for name, entry in head.items() if name != "__metadata__"]
+    try:
+        with path.open("rb") as stream:
+            head = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+        shapes = [entry["shape"] for name, entry in head.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError("{path} is not readable as safetensors.", path=path) from error
     total = 0
     for shape in shapes:
         size = 1

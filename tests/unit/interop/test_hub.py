@@ -516,6 +516,51 @@ def test_a_page_that_is_no_hub_is_said(hub, tmp_path):
     assert len(hub.log) == 1, "asked once"
 
 
+ROW = {"type": "file", "path": "a", "size": 1, "oid": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    ("where", "answer"),
+    [
+        ("/api/models/evil/model", []),
+        ("/api/models/evil/model", {"sha": None, "id": "evil/model"}),
+        ("/api/models/evil/model", {"sha": "a", "id": "evil/model", "siblings": 5}),
+        *(
+            ("/tree/", rows)
+            for rows in (3, ["x"], [{}], [{**ROW, "path": None}], [{**ROW, "size": -1}],
+                         [{**ROW, "size": "1"}], [{**ROW, "oid": 7}], [{**ROW, "lfs": [1]}],
+                         [{**ROW, "path": ["x"]}], [{**ROW, "lfs": {"oid": 5, "size": 1}}])
+        ),
+    ],
+)  # fmt: skip
+def test_answers_of_another_shape_are_no_hubs(where, answer, hub, tmp_path, monkeypatch):
+    send = hub_server.Handler._send
+
+    def other(self, status, content, headers=None):
+        send(self, status, answer if where in self.path_only else content, headers)
+
+    monkeypatch.setattr(hub_server.Handler, "_send", other)
+    hub.add("evil/model", {"a": b"1"})
+    with pytest.raises(HubError, match="does not answer as a Hub does"):
+        pull(Repo("evil/model"), tmp_path / "got")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_of_ours_is_not_the_hubs():
+    def wrong():
+        raise TypeError("ours")
+
+    with pytest.raises(TypeError, match="ours"):
+        hub_client.tried(wrong, REPO, None)
+
+
+def test_a_manifest_that_is_no_text_is_none(made, hub, tmp_path):
+    manifest = json.loads((made["base"] / MANIFEST).read_text())
+    hub.add("evil/model", {MANIFEST: json.dumps(manifest | {"git_commit": "\ud800"}).encode(),
+                           "config.json": b"{}"})  # fmt: skip
+    assert pull(Repo("evil/model"), tmp_path / "got").artifact.manifest.kind == "hub"
+
+
 def test_without_the_package_the_message_says_how_to_get_it(made, monkeypatch):
     import sys
 
@@ -627,6 +672,15 @@ def test_a_file_the_hub_would_not_take_is_said_before_it_is_sent(tmp_path, monke
     monkeypatch.setattr(hub_files, "FILE_BYTES", 10)
     with pytest.raises(ArtifactError, match="larger than the Hub takes"):
         plan_push(with_licences(tmp_path / "m", "MIT"), REPO)
+
+
+def test_weights_nobody_can_read_do_not_leave(tmp_path):
+    with draft(tmp_path / "a", "sft", config={}) as work:
+        (work.path / "config.json").write_text("{}")
+        (work.path / WEIGHTS).write_bytes(b'\x07\0\0\0\0\0\0\0{"a":1}')
+        work.finish()
+    with pytest.raises(ArtifactError, match="not readable as safetensors"):
+        plan_push(tmp_path / "a", REPO, licence="mit")
 
 
 def test_a_damaged_artifact_does_not_leave(tmp_path):
