@@ -14,6 +14,9 @@ from yaongi.serve.hosts import is_loopback
 from yaongi.serve.limits import Limits
 
 KEY = "YAONGI_API_KEY"
+UNREAD_MS = 60_000
+"""How long a client may leave what it was sent unread before its connection ends (Linux). Nothing
+else ends a stream that nobody reads: the answer is made by then, and waits to be sent."""
 
 
 def serve(
@@ -95,6 +98,8 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
         listener.bind(address)
     except OSError as error:
         raise ConfigError(

@@ -178,6 +178,22 @@ def test_a_connection_that_asks_nothing_is_closed():
             assert 0.2 < took < 5
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+def test_a_client_that_reads_nothing_is_not_kept(monkeypatch):
+    monkeypatch.setattr(run, "UNREAD_MS", 500)
+    with run.listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()):  # reads nothing
+            server, _ = listener.accept()
+            with server, pytest.raises(OSError, match="timed out"):
+                server.setblocking(False)
+                end = time.monotonic() + 20
+                while time.monotonic() < end:
+                    with contextlib.suppress(BlockingIOError):
+                        server.send(b"x" * (1 << 20))
+                    time.sleep(0.05)
+
+
 def test_a_head_without_end_is_refused():
     with serving.running(serving.application()) as url:
         heard, _ = answers(url, b"GET / HTTP/1.1\r\nX: ", b"x" * 70_000)
