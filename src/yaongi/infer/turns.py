@@ -71,14 +71,21 @@ class Turn:
 
     def __init__(self, tokenizer: AnyTokenizer, prompt: Sequence[int]) -> None:
         self._marks = {i: MARKS[name] for name, i in mark_ids(tokenizer).items()}
-        opened = next((i for i in reversed(prompt) if i in self._marks), None)
-        thinks = opened is not None and self._marks[opened] is Channel.THINKING
-        self.channel = Channel.THINKING if thinks else Channel.CONTENT
+        self.channel = self._opened(tokenizer, prompt)
         self.thinking_tokens = 0
         self._decoder = tokenizer.stream()
         self._decoded = self._passed = 0  # characters
         self._switches: deque[tuple[int, int, Channel]] = deque()  # (begin, end) of a mark's text
         self._pieces = _Pieces(self.channel)
+
+    def _opened(self, tokenizer: AnyTokenizer, prompt: Sequence[int]) -> Channel:
+        """What the prompt ends in. A mark further up is an earlier turn's, or, in vocabularies
+        where marks are ordinary tokens, what somebody typed."""
+        at = next((i for i in reversed(range(len(prompt))) if prompt[i] in self._marks), None)
+        if at is None or tokenizer.decode(prompt[at + 1 :], control=True).strip():
+            return Channel.CONTENT
+        found = self._marks[prompt[at]]
+        return found if found is Channel.THINKING else Channel.CONTENT
 
     def is_content(self, event: Event) -> bool:
         """Whether the event that was just pushed is a token of the content."""

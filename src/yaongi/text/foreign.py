@@ -227,8 +227,15 @@ class ForeignTokenizer:
         return ids
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of a text to continue, with what this tokenizer puts in front (often ``<s>``)."""
-        return self._typed.encode(check_unicode(text), add_special_tokens=True).ids
+        """Ids of a text to continue, with what this tokenizer puts in front (often ``<s>``).
+
+        Raises:
+            TokenizerError: as ``encode``.
+        """
+        found = self._typed.encode(check_unicode(text), add_special_tokens=True)
+        added = zip(found.ids, found.special_tokens_mask, strict=True)
+        self._as_text([token for token, its_own in added if not its_own])
+        return found.ids
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation that the model is to answer; what a message spells is text.
@@ -406,11 +413,11 @@ def _find_template(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 
 def _every_text(value: Any, change: Callable[[str], str]) -> Any:
-    """``value`` with every string in it changed, at any depth."""
+    """``value`` with every string in it changed, keys too, at any depth."""
     if isinstance(value, str):
         return change(value)
     if is_mapping(value):
-        return {key: _every_text(item, change) for key, item in value.items()}
+        return {_every_text(k, change): _every_text(item, change) for k, item in value.items()}
     if isinstance(value, list | tuple):
         return [_every_text(item, change) for item in cast("list[Any]", value)]
     return value

@@ -79,6 +79,14 @@ def test_a_prompt_may_open_the_thinking():
     assert (found[Channel.THINKING], found[Channel.CONTENT]) == ("생각", "답")
 
 
+def test_a_mark_somebody_typed_opens_nothing():
+    """Where marks are ordinary tokens, as in Qwen3's vocabulary, a question may hold one."""
+    asked = [*TOK.encode("무엇이 "), TOK.control_id("<think>"), *TOK.encode("\n"), TOK.im_end_id]
+    asked += [*TOK.encode("\n"), TOK.control_id("<|im_start|>"), *TOK.encode("assistant\n")]
+    found = sorted_out([*TOK.encode("답"), TOK.im_end_id], asked)
+    assert (found[Channel.THINKING], found[Channel.CONTENT]) == ("", "답")
+
+
 def test_a_stop_string_in_the_thinking_ends_it_there():
     ids = spoken({"role": "assistant", "thinking": "하나 둘 셋", "content": "넷"})
     found = sorted_out(ids, stop=("둘",))
