@@ -100,6 +100,11 @@ def test_what_is_wrong_is_said_before_anything_is_served(folder, tmp_path):
     _, told = missing.communicate(timeout=60)
     assert missing.returncode == 2
     assert "not a model folder" in told
+    for wrong in (("--time-s", "nan"), ("--port", "70000"), ("--rows", "0")):
+        server = start(folder, *wrong)
+        _, told = server.communicate(timeout=60)
+        assert server.returncode == 2 and "Traceback" not in told
+        assert wrong[0].strip("-").replace("-", "_") in told.replace("-", "_")
 
 
 def test_a_gguf_that_cannot_be_run_is_told_before_anything_is_served(gguf, tmp_path):

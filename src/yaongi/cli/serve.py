@@ -15,6 +15,7 @@ from yaongi.cli.options import (
     overflow_option,
     prompt_weights_option,
 )
+from yaongi.core.config import parse
 from yaongi.core.i18n import translate as _
 from yaongi.serve.limits import Limits
 from yaongi.serve.run import serve
@@ -93,13 +94,14 @@ def command(
             )
         )
 
+    limits = {"rows": rows or DEFAULT.rows, "queue": queue, "time_s": time_s}
     serve(
         loaded,
         called,
         host=host,
         port=port,
         host_names=host_name,
-        limits=Limits(rows=rows or DEFAULT.rows, queue=queue, time_s=time_s),
+        limits=parse(Limits, limits),
         overflow=overflow,
         ready=ready,
     )
