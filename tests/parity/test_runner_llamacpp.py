@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llamacpp
@@ -18,15 +18,17 @@ from text_sample import CHATS, HARD_TEXTS
 
 import yaongi
 from yaongi.cli.main import run
-from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError, DataError
+from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError, DataError, InputError
 from yaongi.infer.engine import Engine
 from yaongi.infer.request import Event, Request
 from yaongi.infer.rules import Finish, Generation, unspoken
 from yaongi.infer.runner import NO_TOKEN, Runner
-from yaongi.interop.gguf import export_gguf
+from yaongi.interop.gguf import describe, export_gguf, write
 from yaongi.interop.gguf.header import read_header
 from yaongi.interop.gguf.tokenizer import tokenizer_of
+from yaongi.interop.gguf.vocabulary import vocabulary
 from yaongi.interop.llamacpp import LlamaCpp
+from yaongi.model.io import open_tensors
 
 pytest.importorskip("xllamacpp", reason=llamacpp.REASON)
 
@@ -262,6 +264,20 @@ def test_sizes_that_would_end_the_process_are_refused(
     path.write_bytes(data[:at] + size.to_bytes(4, "little") + data[at + 4 :])
     with pytest.raises(ArtifactError, match=f"{name} is {size}; llama.cpp takes 1 to"):
         LlamaCpp(path)
+
+
+@pytest.mark.parametrize("more", [-40, 40])
+def test_a_tokenizer_of_another_size_is_refused(model, tmp_path: Path, more: int) -> None:
+    folder = saved(model, tmp_path / "m")
+    known = vocabulary(folder, model.cfg.vocab_size)
+    tokens = [*known.tokens, *(f"<{i}>" for i in range(40))][: len(known.tokens) + more]
+    types = [*known.types, *known.types[-40:]][: len(tokens)]
+    other = replace(known, tokens=tokens, types=types)
+    content = describe(model.cfg, other, quant="f32", name="x", context_len=LENGTH)
+    with open_tensors(folder) as read:
+        write(tmp_path / "a.gguf", content, read)
+    with pytest.raises(InputError, match=r"cannot (load|be read)"):
+        LlamaCpp(tmp_path / "a.gguf")
 
 
 def test_a_context_nobody_can_count_is_refused(file: Path) -> None:
