@@ -193,4 +193,5 @@ def _seconds(before: Mapping[str, Any], line: Mapping[str, Any]) -> float:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+    """One that can be drawn. JSON as Python reads it has NaN and numbers without end."""
+    return isinstance(value, int | float) and abs(value) < 1e300

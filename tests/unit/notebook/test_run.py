@@ -111,6 +111,15 @@ def test_a_line_without_a_loss_is_no_point(tmp_path: Path) -> None:
     assert begun.points == [] and begun.curve() is None and "val_bpb/ko" in begun._repr_html_()
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e308", "1" + "0" * 400])
+def test_a_loss_nobody_can_draw_is_no_point(tmp_path: Path, value: str) -> None:
+    out = unfinished(tmp_path, [{"step": 1, "loss": 3.0}])
+    with (tmp_path / "base.partial" / "metrics.jsonl").open("a") as log:
+        log.write(f'{{"step": 2, "loss": {value}, "tokens": 9, "tokens_per_s": {value}}}\n')
+    run = yaongi.open_run(out)
+    assert run.points == [(1, 3.0)] and "<svg" in run._repr_html_() and run.seconds == 0
+
+
 def test_nothing_of_a_run_is_read_as_html(tmp_path: Path) -> None:
     lines = [{"step": 1, "loss": float("nan"), f"val_bpb/{NASTY}": NASTY}]
     out = unfinished(tmp_path / "<b>", lines)
