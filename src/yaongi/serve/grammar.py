@@ -47,6 +47,11 @@ Processors = Callable[[], Processor]
 _COUNTS = {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}
 
 
+_TOLD = ("$ref", "pattern")
+"""What xgrammar writes into the log of the server when it takes it otherwise than it is meant."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 class Grammars:
     """Compiles schemas for one vocabulary, what it compiled last kept. One thread uses it.
 
@@ -205,7 +210,7 @@ def check_size(schema: object) -> None:
 
 
 def _repeats(value: object, depth: int) -> int:
-    """Lengths and counts in a schema, and numbers in braces in its patterns."""
+    """Lengths and counts in a schema, and numbers in braces in its patterns; checks it besides."""
     if depth == 0:
         raise DataError("The schema is deeper than {limit} levels.", limit=MAX_DEPTH)
     if isinstance(value, list):
@@ -216,6 +221,8 @@ def _repeats(value: object, depth: int) -> int:
     for key, item in value.items():
         texts = [t for t in (key, item) if isinstance(t, str)]
         total += sum(int(n) for t in texts for n in re.findall(r"(?<=[{,])\d{1,9}(?=[,}])", t))
+        if key in _TOLD and isinstance(item, str) and _CONTROL.search(item):
+            raise DataError("The schema has control characters in {name}.", name=key)
         if key in _COUNTS and isinstance(item, int):
             total += abs(item)
         total += _repeats(item, depth - 1)

@@ -231,6 +231,8 @@ def test_a_schema_nothing_fits_is_an_error_of_its_request_alone(api):
         ({"type": "nothing"}, "Unsupported type"),
         ({"type": "string", "pattern": "(?<=x)["}, "Lookbehind"),
         ({"type": "integer", "maximum": 10**400}, "cannot be followed: "),
+        ({"$ref": "\x1b]0;x\x07http://x"}, r"control characters in \$ref"),
+        ({"items": {"type": "string", "pattern": "a$\n\x9bb"}}, "control characters in pattern"),
     ],
 )
 def test_schemas_that_cannot_be_followed(api, schema, told):
