@@ -45,8 +45,6 @@ Processors = Callable[[], Processor]
 """Makes one for each answer: a processor knows how far its answer is."""
 
 _COUNTS = {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}
-
-
 _TOLD = ("$ref", "pattern")
 """What xgrammar writes into the log of the server when it takes it otherwise than it is meant."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
