@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import llamacpp
@@ -89,6 +90,25 @@ def test_sigterm_lets_answers_finish_and_takes_no_more(kind, more, request):
     assert lines[-1] == "data: [DONE]"
     finishes = [json.loads(x[6:])["choices"][0]["finish_reason"] for x in lines[:-1]]
     assert finishes[-1] in ("stop", "length") and set(finishes[:-1]) == {None}
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_it_at_once_and_in_order(folder, first):
+    server = start(folder)
+    assert server.stdout is not None
+    url = server.stdout.readline().split()[3]
+    asked = {"model": "sft", "prompt": "고양이가", "n": 16, "max_tokens": 500, "stream": True}
+    with httpx.stream("POST", f"{url}/v1/completions", json=asked, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        server.send_signal(first)
+        next(lines)
+        time.sleep(0.2)
+        server.send_signal(signal.SIGINT)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+    _, told = server.communicate(timeout=30)
+    assert (server.returncode, told) == (0, "")
 
 
 def test_what_is_wrong_is_said_before_anything_is_served(folder, tmp_path):

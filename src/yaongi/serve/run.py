@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -30,7 +31,8 @@ def serve(
     overflow: str = "error",
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
-    """Answer requests until SIGTERM or SIGINT; returns once what was begun is finished.
+    """Answer requests until SIGTERM or SIGINT; returns once what was begun is finished, after a
+    SIGINT more at once.
 
     Args:
         model: a ``yaongi.Model``.
@@ -76,6 +78,8 @@ def serve(
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             app.state.service.draining = True
             super().handle_exit(sig, frame)
+            if self.force_exit:  # all that is cut off now would tell its traceback
+                logging.getLogger("uvicorn.error").disabled = True
             self._captured_signals.clear()  # ending was asked for: no reason to die of it
 
     config = uvicorn.Config(
@@ -87,7 +91,10 @@ def serve(
         http=connection(limits.body_s),
         ws="none",
     )
-    Server(config).run([listener])
+    try:
+        Server(config).run([listener])
+    finally:
+        app.state.service.worker.end()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,13 +14,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from yaongi.api import Model
 from yaongi.core.errors import EndpointError, EngineError, TokenizerError, YaongiError
 from yaongi.infer.request import Event, Request
 from yaongi.infer.runner import Runner
 from yaongi.model.adapted import BASE
+from yaongi.serve.calls import Call, post
 
 log = logging.getLogger("yaongi.serve")
 T = TypeVar("T")
@@ -39,23 +40,6 @@ class Job:
     adapter: str
     request: Request
     ended: bool = False
-
-
-@dataclass(eq=False)
-class _Call:
-    """A function to run on the thread, and who waits for what it returns."""
-
-    function: Callable[[], Any]
-    future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-
-    def settle(self, found: Any, error: YaongiError | None) -> None:
-        """Tell, from the thread."""
-        self.loop.call_soon_threadsafe(self._tell, found, error)
-
-    def _tell(self, found: Any, error: YaongiError | None) -> None:
-        if not self.future.cancelled():
-            self.future.set_exception(error) if error else self.future.set_result(found)
 
 
 Item = Event | YaongiError
@@ -85,7 +69,7 @@ class Worker:
         self.failures = 0
         self.failed: tuple[float, str] | None = None
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[Call] = deque()
         self._called = 0
         self._engines: dict[str, Runner] = {}
         self._waiting: deque[Job] = deque()
@@ -107,8 +91,13 @@ class Worker:
 
     async def close(self) -> None:
         """End the thread after the step it is at."""
+        await asyncio.to_thread(self.end)
+
+    def end(self) -> None:
+        """``close`` where no loop runs any more; a process must not end while torch computes."""
         self._commands.put(self._close)
-        await asyncio.to_thread(self._thread.join)
+        if self._thread.ident is not None:
+            self._thread.join()
 
     @property
     def alive(self) -> bool:
@@ -181,7 +170,7 @@ class Worker:
             EngineError: it raised something that is no YaongiError.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(function, loop.create_future(), loop)
+        call = Call(function, loop.create_future(), loop)
         self._called += 1
         self._commands.put(lambda: self._calls.append(call))
         try:
@@ -302,4 +291,4 @@ class Worker:
 
     def _give(self, found: _Found) -> None:
         if found and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._deliver, found)
+            post(self._loop, self._deliver, found)
