@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from yaongi.api import Model
 from yaongi.core.errors import EndpointError, EngineError, TokenizerError, YaongiError
