@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from yaongi.core.errors import CapabilityError
 from yaongi.core.i18n import translate
+from yaongi.infer.huge_pages import to_huge_pages
 from yaongi.infer.packed import unpacked
 from yaongi.infer.state import each, tensors
 from yaongi.model.adapted import Wrapper
@@ -52,7 +53,8 @@ def compiled(model: LM) -> LM:
 
     It takes ids (1,1) and a state of one row (see ``state.single``) that holds ``LEAST`` tokens or
     more, and writes what is new into that state. Layers of one letter with equal modules and
-    shapes share their code; each is compared with the plain one when it is compiled.
+    shapes share their code; each is compared with the plain one when it is compiled. Quantized
+    matrices move to ``huge_pages``.
 
     Raises:
         CapabilityError: there is no C++ compiler, the model is not on a CPU, it has adapters, or a
@@ -63,6 +65,7 @@ def compiled(model: LM) -> LM:
         missing = translate("adapters may change at each step; merge one into the model first")
     if missing:
         raise CapabilityError("Compiled steps cannot work here: {reason}", reason=missing)
+    to_huge_pages(model)
     found = unpacked(model)
     replace_modules(found.layers, QuantExperts, _OneToken)
     found.kernels = dataclasses.replace(model.kernels, experts=experts_one_token)
@@ -211,16 +214,14 @@ def _code(block: Block, x: Tensor, ctx: Context, state: Any, memory: Tensor | No
     given = (x, torch.empty(1).expand(ctx.offset), memory, held, weights)
     dynamic = (None, {0: at}, None, shapes, dict.fromkeys(weights))
     step = _Step(block, ctx.kernels, state)
+    inductor: Any = cast(Any, torch)._inductor  # not before: it takes a second to import
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own calls
         program = torch.export.export(step, given, dynamic_shapes=dynamic, strict=False)
-        path = _inductor.aoti_compile_and_package(
+        path = inductor.aoti_compile_and_package(
             program, package_path=str(Path(folder) / "step.pt2"), inductor_configs=OPTIONS
         )
-        return _inductor.aoti_load_package(path, run_single_threaded=True).loader.boxed_run
-
-
-_inductor: Any = cast(Any, torch)._inductor
+        return inductor.aoti_load_package(path, run_single_threaded=True).loader.boxed_run
 
 
 def _places(block: Block) -> Iterator[tuple[str, dict[str, Any], str]]:
