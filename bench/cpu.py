@@ -41,7 +41,7 @@ Side = tuple[str, str, str]  # engine, preset, format
 def small(preset: str) -> list[Side]:
     """A small preset in every format that has a like on the other side."""
     formats = ("fp32", "int8", "int4")
-    own = [("yaongi", preset, f + how) for f in formats for how in ("", "+layers", "+model")]
+    own = [("yaongi", preset, f + how) for f in formats for how in ("", "+layers")]
     return own + [("llama.cpp", preset, f) for f in ("f32", "f16", "q8_0", "q4_0")]
 
 

@@ -9,6 +9,7 @@ and hand it their weights (PyTorch's "regional compilation", without its guards 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import tempfile
 import time
@@ -177,7 +178,7 @@ class _Step(nn.Module):
 
     def __init__(self, block: Block, kernels: Kernels, state: Any) -> None:
         super().__init__()
-        object.__setattr__(self, "block", block)  # no submodule: its weights are inputs
+        self.run = functools.partial(torch.func.functional_call, block)  # its weights are inputs
         self.kernels, self.form = kernels, state
 
     def forward(
@@ -192,7 +193,7 @@ class _Step(nn.Module):
         parts = iter(state)
         given = each(self.form, lambda part, axis: next(parts))
         ctx = Context(self.kernels, before.shape[0])
-        y, new, _ = torch.func.functional_call(self.block, weights, (x, ctx, given, memory))
+        y, new, _ = self.run(weights, (x, ctx, given, memory))
         for old, now in zip(state, tensors(new), strict=True):
             if now is not old:
                 old.copy_(now.view_as(old))
