@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +36,6 @@ from yaongi.ops.moe import Experts
 from yaongi.ops.moe.one_token import experts_one_token, quantized_experts_one_token
 
 log = logging.getLogger(__name__)
-
-Region = Literal["layers"]
 
 LEAST = 2  # tokens before a compiled step: an exporter takes 0 and 1 for constants
 LONGEST = 1 << 30

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from yaongi.infer.answer import Answer
-from yaongi.infer.compiled import LEAST, Region, check_weights, compiled
+from yaongi.infer.compiled import LEAST, check_weights, compiled
 from yaongi.infer.packed import twin, weights_version
 from yaongi.infer.prefix import PrefixCache
 from yaongi.infer.reader import PromptWeights, reader
@@ -88,7 +88,7 @@ class Engine:
         context_len: int | None = None,
         prefix_bytes: int = PREFIX_BYTES,
         chunk: int = PREFILL_CHUNK,
-        compile_step: Region | None = None,
+        compile_step: bool = False,
         prompt_weights: PromptWeights | None = None,
     ) -> None:
         check_rows(model)

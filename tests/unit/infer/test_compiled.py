@@ -67,7 +67,7 @@ def test_an_engine_that_compiles_says_the_same_alone_and_the_usual_in_company():
     model = tiny.lm("-*-")
     rules = Generation(max_tokens=12)
     asked = [Request(PROMPT, rules), Request(PROMPT[:1], rules), Request(PROMPT[:9], rules)]
-    fast, usual = Engine(model, TOK, compile_step="layers"), Engine(model, TOK)
+    fast, usual = Engine(model, TOK, compile_step=True), Engine(model, TOK)
 
     def agree(requests):
         for request in requests:
@@ -102,7 +102,7 @@ def test_what_cannot_be_compiled_is_refused(monkeypatch):
         compiled(model)
     monkeypatch.setattr(module, "missing_compiler", lambda device: "there is none")
     with pytest.raises(CapabilityError, match="there is none"):
-        Engine(model, TOK, compile_step="layers")
+        Engine(model, TOK, compile_step=True)
 
 
 def test_a_row_out_of_its_batch_and_back():
