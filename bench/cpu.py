@@ -41,7 +41,7 @@ Side = tuple[str, str, str]  # engine, preset, format
 def small(preset: str) -> list[Side]:
     """A small preset in every format that has a like on the other side."""
     formats = ("fp32", "int8", "int4")
-    own = [("yaongi", preset, f + how) for f in formats for how in ("", "+layers", "+model")]
+    own = [("yaongi", preset, f + how) for f in formats for how in ("", "+compiled")]
     return own + [("llama.cpp", preset, f) for f in ("f32", "f16", "q8_0", "q4_0")]
 
 
@@ -49,7 +49,10 @@ CASES: dict[str, list[Side]] = {
     "26m": small("26m"),
     "61m-a25m": small("61m-a25m"),
     "flagship": [
-        *(("yaongi", STOCK, f) for f in ("int4", "int4+layers", "int4+layers+prompts8", "int8")),
+        *(
+            ("yaongi", STOCK, f)
+            for f in ("int4", "int4+compiled", "int4+compiled+prompts8", "int8")
+        ),
         ("llama.cpp", STOCK, "q4_0"),
     ],
     "dense": [("yaongi", STOCK, "int4"), ("yaongi", DENSE, "int4"), ("llama.cpp", DENSE, "q4_0")],

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gguf
 import torch
@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import llamacpp
 
 DENSE = "dense-3.4b"
+COMPILED = "compiled"
 PROMPTS = "prompts8"  # int8 weights for prompts beside those in int4
 GGUF = "m.gguf"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -122,7 +123,7 @@ def ours(
         tokenizer,
         prefix_bytes=0,
         context_len=context,
-        compile_step=next((cast(Any, region) for region in how if region != PROMPTS), None),
+        compile_step=COMPILED in how,
         prompt_weights="int8" if PROMPTS in how else None,
     )
 

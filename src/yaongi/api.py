@@ -25,7 +25,6 @@ from yaongi.core.errors import (
     TokenizerError,
 )
 from yaongi.core.i18n import translate as _
-from yaongi.infer.compiled import Region
 from yaongi.infer.context import Fitted, Overflow, fitted
 from yaongi.infer.embed import mean_vector
 from yaongi.infer.engine import Engine, Event, Request
@@ -56,7 +55,7 @@ class Model:
         adapters: the names its methods take as ``adapter``, besides ``base`` for none. One that is
             alone is used where none is named.
         prompt_weights: what its engines read prompts with, see ``infer.reader``.
-        compile_step: which part of its engines' steps is compiled, see ``Engine``.
+        compile_step: compile its engines' steps, see ``Engine``.
         path: the folder it was loaded from; None for one put together in memory.
     """
 
@@ -68,7 +67,7 @@ class Model:
         context_len: int | None = None,
         adapters: Sequence[str] = (),
         prompt_weights: PromptWeights | None = None,
-        compile_step: Region | None = None,
+        compile_step: bool = False,
         path: Path | None = None,
     ) -> None:
         if prompt_weights is not None:  # said now, not at the first prompt
@@ -78,7 +77,7 @@ class Model:
         self.context_len = context_len
         self.adapters = tuple(adapters)
         self.prompt_weights: PromptWeights | None = prompt_weights
-        self.compile_step: Region | None = compile_step
+        self.compile_step = compile_step
         self.path = path
         self._engines: dict[str, Engine] = {}
 
@@ -379,7 +378,7 @@ class GGUFModel(Model):
         self.tokenizer = runner.tokenizer
         self.context_len = runner.context_len
         self.adapters = ()
-        self.compile_step = self.prompt_weights = None
+        self.compile_step, self.prompt_weights = False, None
         self._runner = runner
 
     def __repr__(self) -> str:

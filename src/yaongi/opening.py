@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -13,7 +13,6 @@ from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
-from yaongi.infer.compiled import Region
 from yaongi.infer.reader import PromptWeights
 from yaongi.interop.llamacpp import LlamaCpp
 from yaongi.model.adapter_io import load_adapters
@@ -36,7 +35,7 @@ def load(
     tables_on_host: bool = False,
     engine: str = "auto",
     prompt_weights: PromptWeights | None = None,
-    compile: Region | None = None,
+    compile: bool = False,
     max_rows: int = 1,
 ) -> Model:
     """Open a model: an artifact of ``pretrain``, ``sft`` or ``quantize``, or a plain model folder.
@@ -57,8 +56,8 @@ def load(
             Of the settings above llama.cpp knows ``context_len``, and chooses its device itself.
         prompt_weights: ``int8`` keeps an int4 model's matrices in 8 bits as well, made before the
             first prompt: prompts are read about twice as fast, in nearly three times the memory.
-        compile: ``layers`` or ``model`` sends the steps of a text that runs alone through
-            ``torch.compile``: faster on a CPU, after up to minutes at the first text.
+        compile: the steps of a text that runs alone become machine code: faster on a CPU, after up
+            to minutes at the first text.
         max_rows: texts that llama.cpp runs at a time; it sets memory aside for each. Our own
             engine needs to know of none.
     Raises:
@@ -178,16 +177,10 @@ def _in_full(path: Path) -> Path:
     return Path(made_from[0].path) if made_from else path
 
 
-def _check_compile(region: Region | None, device: torch.device, adapter: object) -> None:
+def _check_compile(asked: bool, device: torch.device, adapter: object) -> None:
     """Raise where ``compile`` would not do what it says."""
-    if region is None:
+    if not asked:
         return
-    if region not in get_args(Region):
-        raise ConfigError(
-            "compile is '{name}'; expected one of {known}.",
-            name=region,
-            known=", ".join(get_args(Region)),
-        )
     if device.type != "cpu":
         raise CapabilityError(
             "Steps are compiled for the CPU only, and this model runs on {device}: leave --compile "
@@ -206,7 +199,7 @@ def _open_gguf(
     adapter: str | Path | Sequence[str | Path],
     length: int | None,
     prompt_weights: PromptWeights | None,
-    region: Region | None,
+    compiling: bool,
     max_rows: int,
 ) -> Model:
     if prompt_weights is not None:
@@ -214,7 +207,7 @@ def _open_gguf(
             "llama.cpp reads prompts with the weights in {path}: leave --prompt-weights out.",
             path=path,
         )
-    if region is not None:
+    if compiling:
         raise CapabilityError(
             "llama.cpp runs {path} with code that is compiled already: leave --compile out.",
             path=path,

@@ -61,9 +61,9 @@ prompt_weights_option = click.option(
 
 compile_option = click.option(
     "--compile",
-    type=click.Choice(["layers", "model"]),
+    is_flag=True,
     help=_("Compile the model's steps for a CPU: a text that runs alone then comes faster, after "
-           "up to minutes at the start. Each kind of layer by itself, or all as one."),
+           "up to minutes at the start."),
 )  # fmt: skip
 
 

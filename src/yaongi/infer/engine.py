@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from yaongi.infer.answer import Answer
-from yaongi.infer.compiled import LEAST, Region, compiled
+from yaongi.infer.compiled import LEAST, check_weights, compiled
 from yaongi.infer.packed import twin, weights_version
 from yaongi.infer.prefix import PrefixCache
 from yaongi.infer.reader import PromptWeights, reader
@@ -88,7 +88,7 @@ class Engine:
         context_len: int | None = None,
         prefix_bytes: int = PREFIX_BYTES,
         chunk: int = PREFILL_CHUNK,
-        compile_step: Region | None = None,
+        compile_step: bool = False,
         prompt_weights: PromptWeights | None = None,
     ) -> None:
         check_rows(model)
@@ -99,7 +99,7 @@ class Engine:
         self.chunk = chunk
         self.prefixes = PrefixCache(chunk, prefix_bytes)
         self._never = unspoken(model, tokenizer)
-        self._compiled = compiled(model, compile_step) if compile_step else None
+        self._compiled = compiled(model) if compile_step else None
         self._prompt_weights: PromptWeights | None = prompt_weights
         self._take_weights()
         self._waiting: deque[_Row] = deque()
@@ -248,6 +248,8 @@ class Engine:
         if weights_version(self.model) != self._version:
             self._take_weights()
             self.prefixes.clear()
+            if self._compiled is not None:
+                check_weights(self._compiled)
 
     def _take_weights(self, *, anew: bool = False) -> None:
         self._twin, self._version = twin(self.model, anew=anew)
@@ -332,7 +334,7 @@ class Engine:
             seen = [list(row.seen) for row in rows] if rules.repetition_penalty != 1 else []
             own = free if len(groups) == 1 else free[members]
             chosen[members] = choose(own, rules, points, seen)
-        logprobs = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(1)
+        logprobs = logits.log_softmax(1).gather(1, chosen[:, None])[:, 0]
         return chosen.tolist(), logprobs.tolist()
 
     def _process(self, logits: Tensor) -> Tensor:
@@ -355,7 +357,7 @@ class Engine:
 def _top(logits: Tensor, n: int) -> tuple[tuple[int, float], ...]:
     if n == 0:
         return ()
-    values, ids = (logits - logits.logsumexp(-1)).topk(min(n, len(logits)))
+    values, ids = logits.log_softmax(-1).topk(min(n, len(logits)))
     return tuple(zip(ids.tolist(), values.tolist(), strict=True))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -118,6 +118,12 @@ def rebuild(empty: State, pieces: Sequence[State]) -> State:
     return State(layers, empty.max_len, ends[-1], numbers=numbers)
 
 
+def each(state: Any, function: Callable[[Tensor, int | None], Tensor]) -> Any:
+    """The state with ``function(tensor, its axis of tokens or None)`` in the place of every tensor,
+    in the order of ``tensors``."""
+    return _map(lambda parts, axis: function(parts[0], axis), [state])
+
+
 def _map(
     on_tensors: Callable[[Sequence[Tensor], int | None], Tensor],
     states: Sequence[Any],
@@ -132,6 +138,9 @@ def _map(
         return on_rows(states)
     if isinstance(first, tuple):
         return tuple(_map(on_tensors, s, on_rows, axis) for s in zip(*states, strict=True))
+    if isinstance(first, dict):
+        names: list[Any] = list(cast("dict[Any, Any]", first))
+        return {n: _map(on_tensors, [s[n] for s in states], on_rows, axis) for n in names}
     if dataclasses.is_dataclass(first):
         axis = getattr(first, "time_axis", None)
         fields = [f.name for f in dataclasses.fields(first)]

@@ -5,6 +5,7 @@ import torch
 
 from yaongi.core.config import parse
 from yaongi.core.errors import ConfigError
+from yaongi.infer import sampling
 from yaongi.infer.sampling import (
     Sampling,
     apply_temperature,
@@ -140,3 +141,8 @@ def test_settings_that_are_nothing_in_float32_leave_the_likeliest(rules):
     chosen = choose(logits, Sampling(**{"temperature": 1.0, **rules}), [0.1, 0.99])
     assert chosen.tolist() == [3, 3]
     assert filtered(logits, Sampling(**rules)).isfinite().any(-1).all()
+
+
+def test_greedy_takes_the_first_of_equals():
+    logits = torch.tensor([[0.0, 2.0, 2.0, float("-inf")], [1.0, 1.0, 0.0, 1.0]])
+    assert sampling.likeliest(logits).tolist() == logits.argmax(-1).tolist() == [1, 0]

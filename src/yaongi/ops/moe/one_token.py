@@ -51,7 +51,7 @@ def quantized_experts_one_token(
     """
     total = torch.zeros_like(x)
     for scale, expert in zip(weights.unbind(), chosen.unbind(), strict=True):
-        e = int(expert.item())
+        e = cast(int, expert.item())
         _check(e >= 0)
         _check(e < len(up))
         h = up[e](x)
