@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from yaongi.cli.chat.commands import COMMANDS
+
+try:
+    import termios
+except ModuleNotFoundError:  # Windows has none
+    termios = None
 
 Ask = Callable[[], str]
 """The next message; raises EOFError at the end and KeyboardInterrupt at Ctrl-C."""
@@ -54,6 +60,21 @@ def typed(state: Path, status: Callable[[], str], **session: Any) -> Ask:
         **session,
     )
     return lambda: whole(asks.prompt("> "))
+
+
+@contextmanager
+def unechoed() -> Generator[None]:
+    """What is typed meanwhile is not drawn (``^C`` neither); it is there for the next prompt."""
+    if termios is None or not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    without = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, without)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def whole(text: str) -> str:
