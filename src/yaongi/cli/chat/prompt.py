@@ -17,6 +17,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from yaongi.cli.chat.commands import COMMANDS
+from yaongi.core.errors import os_reason
 
 try:
     import termios
@@ -95,7 +96,7 @@ def history(state: Path) -> History:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600))
         path.chmod(0o600)
     except OSError as error:
-        click.echo(f"{path}: {error.strerror}", err=True)
+        click.echo(f"{path}: {os_reason(error)}", err=True)
         return InMemoryHistory()
     return _Kept(str(path))
 
