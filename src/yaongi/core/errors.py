@@ -8,6 +8,7 @@ translates, so one catalogue entry serves every path and number that can appear 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from pathlib import PurePath
 
@@ -153,3 +154,19 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     if near:
         return translate("Did you mean '{near}'?", near=near)
     return translate("Known here: {known}.", known=", ".join(known)) if known else ""
+
+
+def os_reason(error: OSError) -> str:
+    """Why the system refused; the usual reasons in the user's language."""
+    usual = {
+        errno.ENOENT: translate("No such file or directory"),
+        errno.EACCES: translate("Permission denied"),
+        errno.EISDIR: translate("Is a directory"),
+        errno.ENOTDIR: translate("Not a directory"),
+        errno.ENOSPC: translate("No space left on device"),
+        errno.EROFS: translate("Read-only file system"),
+        errno.ENAMETOOLONG: translate("File name too long"),
+        errno.EADDRINUSE: translate("Address already in use"),
+        errno.EADDRNOTAVAIL: translate("Cannot assign requested address"),
+    }
+    return usual.get(error.errno or 0) or error.strerror or str(error)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
-from yaongi.core.errors import ArtifactError, StorageError, YaongiError
+from yaongi.core.errors import ArtifactError, StorageError, YaongiError, os_reason
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -111,7 +111,7 @@ def storage_errors(path: Path) -> Generator[None]:
         raise StorageError(
             "Cannot write {path}: {reason}. Nothing half-written was kept.",
             path=path,
-            reason=os.strerror(code or 0),
+            reason=os_reason(OSError(code, os.strerror(code or 0))),
         ) from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
-from yaongi.core.errors import ConfigError
+from yaongi.core.errors import ConfigError, os_reason
 from yaongi.core.install import import_extra
 from yaongi.serve.hosts import is_loopback
 from yaongi.serve.limits import Limits
@@ -113,6 +113,6 @@ def listen(host: str, port: int) -> socket.socket:
             "{host} cannot be listened on at port {port}: {reason}. Name another with --port.",
             host=host,
             port=port,
-            reason=error.strerror or error,
+            reason=os_reason(error),
         ) from error
     return listener

@@ -73,6 +73,16 @@ def test_another_answer_needs_a_question_and_none_is_lost(
     assert "not kept" in capsys.readouterr().err
 
 
+def test_the_same_answer_again_is_told_with_what_makes_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    talk("골라", "/regen", model=Says(lambda _m: text("같은 답")))
+    assert "--temperature" in capsys.readouterr().err
+    said = iter([text("처음"), text("다음")])
+    talk("골라", "/regen", model=Says(lambda _m: next(said)))
+    assert "--temperature" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("at", range(12))
 def test_an_interrupted_answer_is_kept_as_far_as_it_came(
     at: int, capsys: pytest.CaptureFixture[str]

@@ -95,7 +95,7 @@ def test_ctrl_c_stops_an_answer_keeps_it_and_twice_leaves(session: Session) -> N
     session.type(SLOW, ENTER)
     session.shown("느린 답 느린 답")
     session.type(CTRL_C)
-    session.shown("Stopped")
+    assert "^C" not in session.shown("Stopped")
     session.shown(">")
     session.type("/history", ENTER)
     session.shown("user: ")
@@ -112,6 +112,11 @@ def test_a_dumb_terminal_gets_plain_answers(tmp_path: Path) -> None:
     try:
         session.type("안녕", ENTER)
         session.shown("**들은 말:** 안녕")
+        session.type(SLOW, ENTER)
+        session.shown("느린 답")
+        session.type("미리", ENTER)  # before its turn: neither drawn into the answer nor lost
+        assert "미리" not in session.shown("> 미리")
+        session.shown("**들은 말:** 미리")
         session.type(CTRL_D)
         assert session.status() == 0
     finally:

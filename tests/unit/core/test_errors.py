@@ -135,3 +135,12 @@ def test_nearest() -> None:
     assert did_you_mean("n_head", ["n_heads"]) == "Did you mean 'n_heads'?"
     assert did_you_mean("zzz", ["a", "b"]) == "Known here: a, b."
     assert did_you_mean("zzz", []) == ""
+
+
+def test_the_system_speaks_the_users_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = FileNotFoundError(2, "No such file or directory")
+    monkeypatch.setenv("YAONGI_LANG", "en")
+    assert errors.os_reason(gone) == "No such file or directory"
+    assert errors.os_reason(OSError(-2, "Name or service not known")) == "Name or service not known"
+    monkeypatch.setenv("YAONGI_LANG", "ko")
+    assert errors.os_reason(gone) == "그런 파일이나 폴더가 없음"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yaongi.cli.chat.commands import AGAIN, LEAVE, run
 from yaongi.cli.chat.conversation import Conversation, Pieces
-from yaongi.cli.chat.prompt import Ask
+from yaongi.cli.chat.prompt import Ask, unechoed
 from yaongi.cli.chat.screen import Screen
 from yaongi.core.errors import YaongiError
 from yaongi.core.i18n import translate as _
@@ -38,7 +38,11 @@ def chat(talk: Conversation, ask: Ask, screen: Screen) -> None:
 def _respond(talk: Conversation, line: str, screen: Screen) -> bool:
     """Do what the line says; False when the user stopped it."""
     if line.rstrip() == AGAIN:
-        return _answer(talk, talk.again(), screen)
+        before = talk.turns
+        whole = _answer(talk, talk.again(), screen)
+        if talk.turns is not before and talk.turns == before:
+            screen.note(_("The same answer: there are others with --temperature 0.7 or so."))
+        return whole
     if line.startswith("/"):
         screen.tell(run(talk, line))
     elif line.strip():
@@ -56,7 +60,8 @@ def _answer(talk: Conversation, pieces: Pieces, screen: Screen) -> bool:
                 "see its first {n} messages any more. /stats says how many, /save writes them all."
             ).format(limit=talk.model.context_len, n=talk.forgotten)
         )
-    whole = screen.show(pieces)
+    with unechoed():
+        whole = screen.show(pieces)
     if talk.turns is seen:
         screen.note(_("No answer came; this turn is not kept."))
     elif not whole:

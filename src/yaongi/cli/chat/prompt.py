@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from yaongi.cli.chat.commands import COMMANDS
+from yaongi.core.errors import os_reason
+
+try:
+    import termios
+except ModuleNotFoundError:  # Windows has none
+    termios = None
 
 Ask = Callable[[], str]
 """The next message; raises EOFError at the end and KeyboardInterrupt at Ctrl-C."""
@@ -56,6 +63,21 @@ def typed(state: Path, status: Callable[[], str], **session: Any) -> Ask:
     return lambda: whole(asks.prompt("> "))
 
 
+@contextmanager
+def unechoed() -> Generator[None]:
+    """What is typed meanwhile is not drawn (``^C`` neither); it is there for the next prompt."""
+    if termios is None or not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    without = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, without)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
 def whole(text: str) -> str:
     """``text`` as Unicode: bytes of a paste that were none become U+FFFD."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -74,7 +96,7 @@ def history(state: Path) -> History:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600))
         path.chmod(0o600)
     except OSError as error:
-        click.echo(f"{path}: {error.strerror}", err=True)
+        click.echo(f"{path}: {os_reason(error)}", err=True)
         return InMemoryHistory()
     return _Kept(str(path))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yaongi.core.errors import ArtifactError
+from yaongi.core.errors import ArtifactError, os_reason
 from yaongi.core.i18n import translate as _
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
@@ -93,8 +93,8 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
             return _Reader(path, m).header()
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise _damaged(path, reason or _("it is empty")) from error
+        reason = os_reason(error) if isinstance(error, OSError) else _("it is empty")
+        raise _damaged(path, reason) from error
 
 
 def _damaged(path: Path, reason: str) -> ArtifactError:
