@@ -55,8 +55,13 @@ CASES: dict[str, list[Side]] = {
         ),
         ("llama.cpp", STOCK, "q4_0"),
     ],
-    "dense": [("yaongi", STOCK, "int4"), ("yaongi", DENSE, "int4"), ("llama.cpp", DENSE, "q4_0")],
-    "engram": [("yaongi", STOCK, "int4"), ("yaongi", FLAGSHIP, "int4")],
+    "dense": [
+        *(("yaongi", preset, "int4+compiled") for preset in (STOCK, DENSE)),
+        ("llama.cpp", DENSE, "q4_0"),
+    ],
+    "engram": [
+        ("yaongi", preset, f) for f in ("int4", "int4+compiled") for preset in (STOCK, FLAGSHIP)
+    ],
     "long": [("yaongi", STOCK, f"int4@{n}") for n in (1024, 32768)],
 }
 """``@`` decodes behind so many tokens, by bare steps; for ``+`` see bench/cpu_side.py."""
