@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from yaongi.api import GGUFModel, Model
-from yaongi.core.artifact import MANIFEST, open_artifact, partial_path
+from yaongi.core.artifact import MANIFEST, open_artifact, unfinished
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
@@ -125,10 +125,7 @@ def _check_folder(path: Path) -> tuple[str | None, int | None]:
         reason = _("did you mean {path}?").format(path=path / inside[-1])
     else:
         reason = _("it has no {name}.").format(name=missing)
-    if partial_path(path).is_dir():
-        reason = _(
-            "its training has not finished ({path} is there). Run the same command again."
-        ).format(path=partial_path(path))
+    reason = unfinished(path) or reason
     raise ArtifactError("{path} is not a model folder: {reason}", path=path, reason=reason)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from yaongi.core.errors import ArtifactError, nearest
+from yaongi.core.errors import ArtifactError, StorageError, nearest
 from yaongi.core.files import (
     is_mapping,
     plain,
@@ -187,9 +187,10 @@ def open_artifact(path: str | Path, kind: str | Sequence[str] | None = None) -> 
     """Open a finished artifact.
 
     Raises:
-        ArtifactError: missing, unfinished, of another kind, or from a newer yaongi.
+        ArtifactError: missing, a file, unfinished, of another kind, or from a newer yaongi.
     """
     path = Path(path)
+    check_is_no_file(path)
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise ArtifactError(
@@ -213,6 +214,36 @@ def open_artifact(path: str | Path, kind: str | Sequence[str] | None = None) -> 
             help=_no_model(manifest.kind) if "base" in kinds else "",
         )
     return Artifact(path, manifest)
+
+
+def check_is_no_file(path: Path) -> None:
+    """Raise ArtifactError for a file: models, and whatever else a stage makes, are folders."""
+    if not path.exists() or path.is_dir():
+        return
+    hint = ""
+    if path.suffix == ".gguf":
+        hint = translate(
+            "A GGUF can be run as it is (yaongi chat, generate, serve); everything else takes the "
+            "folder it was exported from."
+        )
+    elif any((path.parent / name).is_file() for name in (MANIFEST, "config.json")):
+        hint = translate("Did you mean its folder, {folder}?", folder=path.parent)
+    raise ArtifactError(
+        "{path} is a file; expected the folder of a model or of another artifact. {hint}",
+        path=path,
+        hint=hint,
+    )
+
+
+def unfinished(path: Path) -> str | None:
+    """The reason why ``path`` is not there, where it is being made; else None."""
+    if not partial_path(path).is_dir():
+        return None
+    return translate(
+        "the command that makes it has not finished ({partial} is there): it is still running, or "
+        "was stopped and has to be run again.",
+        partial=partial_path(path),
+    )
 
 
 def _no_model(kind: str) -> str:
@@ -242,12 +273,8 @@ def _check_schema(path: Path, content: Any) -> None:
 
 
 def _why(path: Path) -> str:
-    if partial_path(path).is_dir():
-        return translate(
-            "the stage that makes it has not finished ({partial} is there). Run the same command "
-            "again.",
-            partial=partial_path(path),
-        )
+    if reason := unfinished(path):
+        return reason
     if path.suffix == ".partial":
         return translate("it is the working folder of a stage that has not finished.")
     if not path.is_dir():
@@ -356,7 +383,7 @@ def draft(
         ArtifactError: ``out`` exists already, or another process is writing it.
     """
     out = Path(out)
-    with storage_errors(out):
+    with _place_of(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with _only_writer(out):
         work = Draft(out, kind, config, parents, seed)
@@ -380,6 +407,8 @@ def _only_writer(out: Path) -> Generator[None]:
         with storage_errors(out):
             lock.acquire()
     except Timeout as error:
+        with _place_of(out):  # a lock that cannot be made reads as one that is held
+            _probe(out.with_name(f".{out.name}.tmp{os.getpid()}"))
         raise ArtifactError("Another process is writing {path}.", path=out) from error
     try:
         if out.exists():  # asked only now: the lock's last holder may just have made it
@@ -392,6 +421,24 @@ def _only_writer(out: Path) -> Generator[None]:
         with suppress(OSError):
             Path(lock.lock_file).unlink()
         lock.release()
+
+
+@contextmanager
+def _place_of(out: Path) -> Generator[None]:
+    """Whatever the system says inside is about a place where ``out`` cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            "Cannot write {path}: {reason}. Nothing half-written was kept.",
+            path=out,
+            reason=error.strerror,
+        ) from error
+
+
+def _probe(path: Path) -> None:
+    path.touch()
+    path.unlink()
 
 
 def _lock_path(out: Path) -> Path:

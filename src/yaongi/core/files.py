@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any, TypeGuard, cast
 
 from yaongi.core.errors import ArtifactError, StorageError, YaongiError, os_reason
@@ -35,13 +36,25 @@ def write_with(path: Path, fill: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     with storage_errors(path):
         try:
-            fill(temporary)
+            with_usual_mode(temporary, fill)
             sync(temporary)
             temporary.replace(path)
             sync(path.parent)
         finally:
             with suppress(OSError):  # the error that brought us here matters more
                 temporary.unlink(missing_ok=True)
+
+
+def with_usual_mode(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let ``fill`` write ``path``, which then has the permissions of any new file.
+
+    safetensors makes its files anew, for nobody but their owner.
+    """
+    path.touch()
+    usual = path.stat().st_mode
+    fill(path)
+    if path.stat().st_mode != usual:
+        path.chmod(S_IMODE(usual))
 
 
 def remove_temporaries(folder: Path) -> None:

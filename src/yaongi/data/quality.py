@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from yaongi.core.errors import ArtifactError
-from yaongi.core.files import read_json, write_json
+from yaongi.core.files import read_json, with_usual_mode, write_json
 from yaongi.data.filters import symbol_share
 from yaongi.data.hashing import Sums, scatter
 from yaongi.data.letters import Page
@@ -82,7 +83,7 @@ class QualityModel:
 
     def save(self, folder: Path) -> None:
         """As safetensors and JSON."""
-        save_file({"weights": self.weights}, folder / WEIGHTS)
+        with_usual_mode(folder / WEIGHTS, partial(save_file, {"weights": self.weights}))
         settings = {"bits": self.bits, "chars": list(self.chars), "max_chars": self.max_chars}
         write_json(folder / SETTINGS, {**settings, "shape": list(SHAPE)})
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from yaongi.core.artifact import MANIFEST, Artifact, open_artifact
+from yaongi.core.artifact import MANIFEST, Artifact, check_is_no_file, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import CheckpointError
 from yaongi.core.files import is_mapping, read_json, write_json, write_with
@@ -32,8 +32,9 @@ def verified(folder: Path) -> Artifact | None:
     """The artifact of a model folder, every file compared with its hash; None for a plain folder.
 
     Raises:
-        ArtifactError: it holds something else than a model, or is damaged.
+        ArtifactError: a file, or it holds something else than a model, or is damaged.
     """
+    check_is_no_file(folder)
     if not (folder / MANIFEST).is_file():
         return None
     artifact = open_artifact(folder, MODEL_KINDS)
@@ -67,9 +68,11 @@ def load_config(folder: str | Path) -> LMConfig:
     """The settings of a saved model.
 
     Raises:
+        ArtifactError: a file, or no such folder.
         CheckpointError: it needs a plug-in layer that the program has not imported.
         ConfigError: the settings are not those of a model.
     """
+    check_is_no_file(Path(folder))
     data = read_json(Path(folder) / CONFIG)
     letters = data.get("letters") if is_mapping(data) else None
     for letter, settings in letters.items() if is_mapping(letters) else ():

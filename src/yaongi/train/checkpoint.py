@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from torch import Tensor, nn
 
 from yaongi.core.artifact import check_file, differences
 from yaongi.core.errors import ArtifactError, CheckpointError
-from yaongi.core.files import read_json, sha256_file, storage_errors, sync, sync_tree, write_json
+from yaongi.core.files import (
+    read_json,
+    sha256_file,
+    storage_errors,
+    sync,
+    sync_tree,
+    with_usual_mode,
+    write_json,
+)
 from yaongi.model.io import read_tensors
 
 log = logging.getLogger(__name__)
@@ -89,8 +98,9 @@ def save(
         sweep(root)
         try:
             work.mkdir()
-            save_file(dict(model), work / MODEL, metadata={"format": "pt"})
-            save_file(dict(training), work / TRAINING, metadata={"format": "pt"})
+            for name, tensors in ((MODEL, dict(model)), (TRAINING, dict(training))):
+                fill = partial(save_file, tensors, metadata={"format": "pt"})
+                with_usual_mode(work / name, fill)
             write_json(work / STATE, {"step": step, **state})
             write_json(work / HASHES, {p.name: _entry(p) for p in sorted(work.iterdir())})
             sync_tree(work)

@@ -237,6 +237,38 @@ def test_what_is_not_an_artifact_is_explained(tmp_path: Path) -> None:
     assert "has not finished" in message(tmp_path / "x")
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    gguf, weights = tmp_path / "g.gguf", make(tmp_path / "m").path / "sub" / "data.txt"
+    gguf.touch()
+    found = message(gguf)
+    assert "is a file; expected the folder of a model" in found and "was exported from" in found
+    assert "Did you mean" not in found, "the name that was typed is no suggestion"
+    assert "Did you mean" not in message(weights)
+    manifest = tmp_path / "m" / "manifest.json"
+    assert f"Did you mean its folder, {manifest.parent}?" in message(manifest)
+
+
+def test_who_makes_it_is_not_guessed(tmp_path: Path) -> None:
+    """A stopped ``quantize`` is no training, and the command to run again is not the reader's."""
+    (tmp_path / "x.partial").mkdir()
+    found = message(tmp_path / "x")
+    assert "the command that makes it has not finished" in found
+    assert "training" not in found and "same command" not in found
+
+
+@pytest.mark.parametrize("place", ["x", "deep/x"])
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_place_where_nothing_can_be_written_is_no_other_writer(place: str) -> None:
+    with pytest.raises(StorageError, match=f"Cannot write /proc/{place}: No such file"):
+        make(Path("/proc") / place)
+
+
+def test_a_place_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    with pytest.raises(StorageError, match="Cannot write"):
+        make(tmp_path / "f" / "x")
+
+
 def test_another_kind(tmp_path: Path) -> None:
     make(tmp_path / "a", kind="tokenizer")
     text = message(tmp_path / "a", ("base", "sft"))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from yaongi.core import files
 from yaongi.core.errors import ArtifactError, DataError, StorageError
@@ -112,6 +113,20 @@ def test_remove_temporaries_takes_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "deep" / ".a.json.tmp123").touch()
     remove_temporaries(tmp_path)
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_every_file_gets_the_permissions_of_a_new_one(tmp_path: Path, mask: int) -> None:
+    """safetensors writes its own for the owner alone."""
+    path = tmp_path / "x.safetensors"
+    before = os.umask(mask)
+    try:
+        write_with(path, lambda temporary: save_file({"a": np.zeros(3)}, temporary))
+        write_bytes(tmp_path / "plain", NEW)
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in tmp_path.iterdir()}
+    assert modes == {"x.safetensors": 0o666 & ~mask, "plain": 0o666 & ~mask}
 
 
 def test_a_failing_writer_changes_nothing(tmp_path: Path) -> None:
