@@ -14,6 +14,7 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 
+from yaongi.cli.main import VERBS
 from yaongi.core.i18n import LOCALE_DIR, translate
 
 HELP = "run `make i18n`, then translate what it lists in " + str(i18n.PO.name)
@@ -55,6 +56,12 @@ def is_plain(text: str) -> bool:
     except ValueError:
         return True
     return False
+
+
+def test_every_verb_is_a_sentence_in_korean(ko: dict[str, str]) -> None:
+    """The list of commands reads as one, not half of it in nouns."""
+    told = {verb: ko[text] for verb, (_target, text) in VERBS.items()}
+    assert {verb: text for verb, text in told.items() if not text.endswith("니다")} == {}
 
 
 def test_korean_is_korean_and_ends_politely(ko: dict[str, str]) -> None:

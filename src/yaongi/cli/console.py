@@ -65,11 +65,12 @@ def _lines(title: str) -> Iterator[Report]:
 
     def report(fraction: float | None, note: str) -> None:
         nonlocal last
+        left = clock.text(fraction)  # every time: it counts from the first report
         now = time.monotonic()
         if now - last >= PLAIN_EVERY_S:
             last = now
             share = "" if fraction is None else f"{fraction:4.0%} "
-            click.echo(f"  {share}{clock.text(fraction)} {note}".rstrip(), err=True)
+            click.echo(f"  {share}{left} {note}".rstrip(), err=True)
 
     yield report
 

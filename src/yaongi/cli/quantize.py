@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
 
@@ -11,17 +12,25 @@ import click
 from yaongi.cli.console import emit, stage
 from yaongi.cli.eval import found_ancestors
 from yaongi.cli.options import json_option
-from yaongi.core.artifact import Artifact, open_artifact
+from yaongi.core.artifact import MANIFEST, Artifact, open_artifact
 from yaongi.core.i18n import translate as _
 from yaongi.core.units import human_bytes
 from yaongi.data.shards import Shards
-from yaongi.evals.divergence import Divergence, divergence
-from yaongi.interop.quantize import Measure, quantize
+from yaongi.evals.divergence import divergence
+from yaongi.evals.report import grid
+from yaongi.evals.task import part
+from yaongi.evals.tasks.bpb import check_tokenizer
+from yaongi.interop.quantize import quantize
 from yaongi.model.io import load_model, verified
 from yaongi.model.lm import LM
 from yaongi.model.quantized import Scheme
+from yaongi.model.quantized_io import load_quantized
+from yaongi.text.foreign import open_tokenizer
 
 FORMATS = get_args(Scheme.model_fields["to"].annotation)
+MEASURES = ("bpb", "bpb_before", "bpb_more", "kl")
+"""What is measured of each domain: bits per byte, those before, by which share they are more, and
+the KL divergence in nats a token."""
 
 
 @click.command(
@@ -36,63 +45,89 @@ FORMATS = get_args(Scheme.model_fields["to"].annotation)
               help=_("Where the result goes."))  # fmt: skip
 @click.option("--input", "shards", type=click.Path(path_type=Path), help=_(
               "Shards with held-out text; default: what the model was made from."))  # fmt: skip
-@click.option("--tokens", type=click.IntRange(0), default=20_000, show_default=True, help=_(
+@click.option("--tokens", type=click.IntRange(0), default=2_000, show_default=True, help=_(
               "Held-out tokens of each domain to compare on; 0 compares nothing."))  # fmt: skip
 @json_option
 def command(
     model: Path, to: str, out: Path, shards: Path | None, tokens: int, as_json: bool
 ) -> None:
-    """Quantize and compare."""
+    """Quantize, then compare; a comparison that is interrupted costs nothing but itself."""
     held_out = _shards(model, shards) if tokens else None
-    with stage(_("quantize")) as report:
-        measure = None if held_out is None else _measure(model, held_out, tokens)
-        made = quantize(
-            model, out, Scheme.model_validate({"to": to}), measure=measure, on_progress=report
-        )
-    m = made.manifest
-    result = {"out": str(out), "counts": m.counts, "metrics": m.metrics}
-    emit(result, "\n".join(_lines(made)), as_json)
+    with ExitStack() as shown:
+        report = shown.enter_context(stage(_("quantize")))
+
+        def measure(quantized: LM) -> Iterator[tuple[str, float]]:
+            shown.close()
+            yield from _compare(model, quantized, held_out, tokens)
+
+        scheme = Scheme.model_validate({"to": to})
+        try:
+            made = quantize(model, out, scheme, measure=measure, on_progress=report)
+        except KeyboardInterrupt:
+            if (out / MANIFEST).is_file():
+                _tell_kept(out)
+            raise
+    found = dict(made.manifest.metrics)
+    if held_out and not _is_whole(found, held_out):  # it was interrupted, or had no held-out text
+        found |= _compare(model, load_quantized(made.path), held_out, tokens)
+    result = {"out": str(out), "counts": made.manifest.counts, "metrics": found}
+    emit(result, "\n".join(_lines(made, found)), as_json)
 
 
 def _shards(model: Path, given: Path | None) -> Shards | None:
     """The held-out text, if there is any."""
-    if given is not None:
-        return Shards(open_artifact(given, "shards"))
     artifact = verified(model)
+    if given is not None:
+        shards = Shards(open_artifact(given, "shards"))
+        if tokenizer := open_tokenizer(model):
+            check_tokenizer(tokenizer, shards)
+        return shards
     ancestors = found_ancestors(artifact) if artifact else []
     return next((Shards(a) for a in ancestors if a.manifest.kind == "shards"), None)
 
 
-def _measure(model: Path, shards: Shards, tokens: int) -> Measure:
-    def measure(quantized: LM) -> Mapping[str, float]:
+def _compare(
+    model: Path, quantized: LM, shards: Shards | None, tokens: int
+) -> Iterator[tuple[str, float]]:
+    """``MEASURES`` of one domain after another."""
+    if shards is None:
+        return
+    domains = shards.domains("val")
+    with stage(_("comparison")) as report:
         reference = load_model(model)
-        found: dict[str, Divergence] = {
-            domain: divergence(reference, quantized, shards, domain, max_tokens=tokens)
-            for domain in shards.domains("val")
-        }
-        return {
-            f"{name}/{domain}": value
-            for domain, d in found.items()
-            for name, value in (("bpb", d.bpb), ("bpb_more", d.more), ("kl", d.kl))
-        }
-
-    return measure
+        for i, domain in enumerate(domains):
+            told = part(report, domain, i, len(domains))
+            d = divergence(reference, quantized, shards, domain, max_tokens=tokens, on_share=told)
+            values = (d.bpb, d.reference_bpb, d.more, d.kl)
+            yield from zip([f"{name}/{domain}" for name in MEASURES], values, strict=True)
 
 
-def _lines(made: Artifact) -> Sequence[str]:
-    m = made.manifest
-    lines = [f"{made.path} ({human_bytes(m.counts['bytes'])})"]
-    for name, bpb in m.metrics.items():
-        kind, _slash, domain = name.partition("/")
-        if kind == "bpb":
-            lines.append(
-                _("{domain}: {bpb:.4f} bits per byte ({more:+.2%}), KL {kl:.5f}").format(
-                    domain=domain,
-                    bpb=bpb,
-                    more=m.metrics[f"bpb_more/{domain}"],
-                    kl=m.metrics[f"kl/{domain}"],
-                )
-            )
-    if not m.metrics:
-        lines.append(_("Not compared with held-out text; --input names shards that have some."))
-    return lines
+def _is_whole(found: Mapping[str, float], shards: Shards) -> bool:
+    return all(f"kl/{domain}" in found for domain in shards.domains("val"))
+
+
+def _tell_kept(out: Path) -> None:
+    click.echo(
+        _(
+            "{path} is whole and stays; of the comparison it keeps what was measured so far. The "
+            "same command measures the rest, and shows it without keeping it.",
+            path=out,
+        ),
+        err=True,
+    )
+
+
+def _lines(made: Artifact, found: Mapping[str, float]) -> Iterator[str]:
+    counts = made.manifest.counts
+    yield str(made.path)
+    rows: list[list[str]] = []
+    if before := counts.get("bytes_before"):
+        sizes = [human_bytes(before), human_bytes(counts["bytes"])]
+        rows.append([_("weights"), *sizes, f"{counts['bytes'] / before - 1:+.0%}", ""])
+    for domain in [name.partition("/")[2] for name in found if name.startswith("kl/")]:
+        after, before, more, kl = (found[f"{name}/{domain}"] for name in MEASURES)
+        name = _("{domain}, bits per byte", domain=domain)
+        rows.append([name, f"{before:.4f}", f"{after:.4f}", f"{more:+.2%}", f"{kl:.5f}"])
+    yield grid(["", _("before"), _("after"), _("change"), "KL"], rows)
+    if not found:
+        yield _("Not compared with held-out text; --input names shards that have some.")

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yaongi.data.batches import Batch, eval_batches
+from yaongi.data.batches import Batch
 from yaongi.data.shards import Shards
+from yaongi.evals.heldout import OnShare, heldout_batches
 from yaongi.evals.nats import log_probs
 from yaongi.evals.tasks.bpb import row_bytes
 from yaongi.model.lm import LM
@@ -54,6 +55,7 @@ def divergence(
     max_tokens: int,
     seq_len: int = 512,
     batch_rows: int = 4,
+    on_share: OnShare | None = None,
 ) -> Divergence:
     """Compare ``model`` with ``reference`` on held-out text of ``domain``.
 
@@ -62,7 +64,7 @@ def divergence(
     """
     sums = torch.zeros(3, dtype=torch.float64)  # nats of either, KL
     size = targets = 0
-    for batch in eval_batches(shards.artifact, domain, batch_rows, seq_len, max_tokens):
+    for batch in heldout_batches(shards, domain, batch_rows, seq_len, max_tokens, on_share):
         sums += _compared(reference, model, batch)
         size += int(row_bytes(batch, shards).sum())
         targets += int((batch.weights > 0).sum())

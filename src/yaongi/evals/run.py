@@ -12,7 +12,7 @@ from yaongi.core.config import Config
 from yaongi.core.files import write_bytes, write_json
 from yaongi.core.seeds import Seed
 from yaongi.evals.report import as_json, markdown
-from yaongi.evals.task import Progress, Score, Subject, TaskChoice
+from yaongi.evals.task import Progress, Score, Subject, TaskChoice, silent
 from yaongi.evals.tasks.bpb import BitsPerByte, bpb_probe, bpb_probes
 from yaongi.model.lm import LM
 from yaongi.model.quantized_io import RUNNABLE_KINDS
@@ -44,7 +44,7 @@ def evaluate(
     Args:
         inputs: the model's own artifact, and those the tasks need (``shards`` for bits per
             byte); they become the parents.
-        on_progress: called with the share of tasks done and the next one's name.
+        on_progress: called with the share of tasks done and what is being done.
     Returns: an artifact of kind ``report``; its metrics are the scores by name.
     Raises:
         ConfigError, DataError: from a task, before anything is written.
@@ -71,10 +71,19 @@ def measure(
     on_progress: Progress | None = None,
 ) -> list[Score]:
     """The scores of every task of ``cfg``; see ``evaluate``."""
-    subject = Subject(model, tokenizer, {a.manifest.kind: a for a in inputs}, Seed(seed))
+    found = {a.manifest.kind: a for a in inputs}
     scores: list[Score] = []
     for number, task in enumerate(cfg.tasks):
-        if on_progress:
-            on_progress(number / len(cfg.tasks), task.kind)
-        scores += task.run(subject)
+        told = _of_all(on_progress or silent, task.kind, number, len(cfg.tasks))
+        told(0.0, "")
+        scores += task.run(Subject(model, tokenizer, found, Seed(seed), told))
     return scores
+
+
+def _of_all(told: Progress, kind: str, number: int, tasks: int) -> Progress:
+    """Progress of one task as that of them all."""
+
+    def report(share: float | None, note: str) -> None:
+        told((number + (share or 0.0)) / tasks, f"{kind} {note}".strip())
+
+    return report

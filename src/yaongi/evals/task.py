@@ -15,12 +15,30 @@ from typing import Annotated, Any, Literal
 from yaongi.core.artifact import Artifact
 from yaongi.core.config import Config, Registry
 from yaongi.core.errors import ConfigError
+from yaongi.core.i18n import translate
 from yaongi.core.intervals import Z95
 from yaongi.core.seeds import Seed
 from yaongi.model.lm import LM
 from yaongi.text.foreign import AnyTokenizer
 
 Progress = Callable[[float | None, str], None]
+
+
+def silent(_share: float | None, _note: str) -> None:
+    """Tells nobody."""
+
+
+def part(told: Progress, note: str, number: int, of: int) -> Callable[[float], None]:
+    """What to tell the share done of part ``number`` of ``of``, for ``told`` to know of the whole.
+
+    It is told of the beginning at once.
+    """
+
+    def share(done: float) -> None:
+        told((number + done) / of, note)
+
+    share(0.0)
+    return share
 
 
 @dataclass(frozen=True)
@@ -58,23 +76,38 @@ class Subject:
     Attributes:
         model: in eval mode, on its device.
         inputs: artifacts by kind, e.g. the shards whose held-out part is measured.
+        on_progress: told the share of the task that is done.
     """
 
     model: LM
     tokenizer: AnyTokenizer
     inputs: Mapping[str, Artifact]
     seed: Seed
+    on_progress: Progress = silent
 
     def input(self, kind: str, task: str) -> Artifact:
         """The artifact of a kind. Raises ConfigError when none was given."""
         if kind not in self.inputs:
             raise ConfigError(
-                "The task {task} needs a '{kind}' artifact; given: {given}.",
+                "The task {task} needs a '{kind}' artifact; given: {given}. {lost} In yaongi eval, "
+                "--input names one, or the corpus to make it from.",
                 task=task,
                 kind=kind,
                 given=", ".join(sorted(self.inputs)) or "none",
+                lost=self._lost(kind),
             )
         return self.inputs[kind]
+
+    def _lost(self, kind: str) -> str:
+        """Where the model's own of a kind was."""
+        nodes = [node for a in self.inputs.values() for node in a.as_ancestor().walk()]
+        places = dict.fromkeys(node.path for node in nodes if node.kind == kind)
+        if not places:
+            return translate("The model's ancestry names none.")
+        return translate(
+            "The model's own is no longer unchanged in its place ({places}).",
+            places=", ".join(places),
+        )
 
 
 class Task(Config):

@@ -6,21 +6,21 @@ Weights only, from nothing but the weights: see ``ops.quant.int8`` and ``ops.qua
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from yaongi.core.artifact import Artifact, draft, existing
 from yaongi.core.files import write_json
 from yaongi.core.licences import copy_legal
-from yaongi.model.io import CONFIG, load_config, open_tensors, verified
+from yaongi.model.io import CONFIG, WEIGHTS, load_config, open_tensors, verified
 from yaongi.model.lm import LM
 from yaongi.model.quantized import Scheme
 from yaongi.model.quantized_io import KIND, placing, read_quantized, write_quantized
 from yaongi.text.foreign import save_tokenizer
 
-Measure = Callable[[LM], Mapping[str, float]]
-"""What of a quantized model to write into its manifest, by name."""
+Measure = Callable[[LM], Iterable[tuple[str, float]]]
+"""What of a quantized model to write into its manifest, by name, one after another."""
 
 
 def quantize(
@@ -35,11 +35,13 @@ def quantize(
 
     Args:
         model: an artifact that is a model, or a plain model folder.
-        measure: is given the finished model; the error against ``model``, for example.
+        measure: is given the finished model; the error against ``model``, for example. Where it is
+            interrupted the artifact is finished with what was measured until then.
         on_progress: called with the share done and the tensor's name.
     Returns: the ``quantized`` artifact; its config has scheme, layout and ISA, its counts the
-        bytes of the weights and the numbers in each format.
+        bytes of the weights, of those before, and the numbers in each format.
     Raises:
+        KeyboardInterrupt: in ``measure``; the artifact is there, whole.
         ArtifactError: not a model, or a damaged one; ``out`` holds something else.
         CheckpointError: numbers that are not finite, or tensors that do not fit the config.
     """
@@ -60,7 +62,13 @@ def quantize(
         write_json(work.path / CONFIG, cfg.as_json())
         save_tokenizer(folder, work.path)
         copy_legal(folder, work.path)
-        metrics = {}
-        if measure is not None:
-            metrics = measure(read_quantized(work.path, scheme, "{layout}/{isa}".format(**place)))
+        counts["bytes_before"] = (folder / WEIGHTS).stat().st_size
+        metrics: dict[str, float] = {}
+        try:
+            if measure is not None:
+                layout = "{layout}/{isa}".format(**place)
+                metrics.update(measure(read_quantized(work.path, scheme, layout)))
+        except KeyboardInterrupt:
+            work.finish(counts=counts, metrics=metrics)
+            raise
         return work.finish(counts=counts, metrics=metrics)

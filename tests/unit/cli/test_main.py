@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from yaongi.cli.console import TimeLeft
+from yaongi.cli.console import TimeLeft, stage
 from yaongi.cli.main import VERBS, run
 from yaongi.cli.quickstart import advice
 
@@ -111,3 +111,16 @@ def test_time_left_counts_from_where_it_resumed(monkeypatch: pytest.MonkeyPatch)
     assert clock.text(0.5) == ""
     now[0] = 60.0
     assert clock.text(0.75) == "10s left"
+
+
+def test_a_line_in_a_log_says_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also the first one: reports that came too early for a line are counted from."""
+    now = [0.0]
+    monkeypatch.setattr("yaongi.cli.console.time.monotonic", lambda: now[0])
+    with stage("comparison") as report:
+        for share in (0.0, 0.25, 0.5, 0.75):
+            report(share, "ko")
+            now[0] += 5.0
+    assert "   50% 10s left ko" in capsys.readouterr().err.splitlines()

@@ -5,6 +5,7 @@ import tiny
 import torch
 
 import yaongi
+from yaongi.core.artifact import draft
 from yaongi.core.errors import ConfigError, DataError
 from yaongi.core.seeds import Seed
 from yaongi.data.corpus import read_corpus
@@ -132,6 +133,16 @@ def test_an_unknown_domain_fails_before_training(made):
 def test_without_shards_the_task_says_what_it_needs(model):
     with pytest.raises(ConfigError, match="bpb needs a 'shards' artifact; given: none"):
         BitsPerByte().run(Subject(model, tiny.tokenizer(), {}, Seed(0)))
+
+
+def test_shards_that_moved_away_are_named_with_the_way_out(made, model, tmp_path):
+    with draft(tmp_path / "base", "base", config={}, parents=[made["shards"]]) as work:
+        base = work.finish()
+    subject = Subject(model, tiny.tokenizer(), {"base": base}, Seed(0))
+    with pytest.raises(ConfigError) as caught:
+        BitsPerByte().run(subject)
+    assert str(made["shards"].path) in str(caught.value)
+    assert "--input" in str(caught.value)
 
 
 def test_another_tokenizer_is_refused(made, model):

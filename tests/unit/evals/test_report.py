@@ -65,12 +65,14 @@ def test_progress_names_the_tasks(made, tmp_path):
     evaluate(
         tiny.lm(),
         tiny.tokenizer(),
-        config(),
+        config(seq_len=16, batch_rows=1),
         tmp_path / "r",
         inputs=[made["shards"]],
         on_progress=lambda share, note: seen.append((share, note)),
     )
-    assert seen == [(0.0, "bpb")]
+    assert (seen[0], seen[-1]) == ((0.0, "bpb"), (1.0, "bpb ko"))
+    shares = [share for share, _note in seen]
+    assert shares == sorted(shares) and len(shares) > 3
 
 
 def test_an_unknown_task_names_the_nearest():

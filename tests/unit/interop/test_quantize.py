@@ -11,10 +11,12 @@ import tiny_run
 import torch
 
 import yaongi
+from yaongi.cli import quantize as verb
 from yaongi.cli.main import run
 from yaongi.core.artifact import MANIFEST, draft, open_artifact
 from yaongi.core.errors import ArtifactError, CheckpointError, ConfigError, YaongiError
 from yaongi.core.files import sha256_file
+from yaongi.core.units import human_bytes
 from yaongi.data.shards import Shards
 from yaongi.evals.divergence import divergence
 from yaongi.infer.engine import Engine, Request
@@ -342,7 +344,9 @@ def test_the_verb_compares_and_others_take_its_result(road, tmp_path, capsys):
     assert run([*argv, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert set(result["metrics"]) == {
-        f"{kind}/{domain}" for kind in ("bpb", "bpb_more", "kl") for domain in ("ko", "math")
+        f"{kind}/{domain}"
+        for kind in ("bpb", "bpb_before", "bpb_more", "kl")
+        for domain in ("ko", "math")
     }
     assert 0 < result["metrics"]["kl/ko"] < 0.01
     made = open_artifact(out, "quantized")
@@ -371,3 +375,64 @@ def test_a_model_in_few_bits_is_told_apart_where_it_cannot_do_something(
         yaongi.load(path.parent)
     with pytest.raises(ConfigError, match=f"export {re.escape(str(base.path))} --to gguf"):
         yaongi.load(path, engine="llamacpp")
+
+
+def test_an_interrupted_comparison_keeps_the_model(road, tmp_path, capsys, monkeypatch):
+    """And what was measured; the same command then measures the rest, and edits nothing."""
+    _shards, base = road
+    out = tmp_path / "q"
+    argv = ["quantize", str(base.path), "--to", "int8", "--out", str(out), "--tokens", "300"]
+
+    def stopped(*args, **settings):
+        if args[3] == "math":
+            raise KeyboardInterrupt
+        return divergence(*args, **settings)
+
+    monkeypatch.setattr(verb, "divergence", stopped)
+    assert run(argv) == 130
+    assert "is whole and stays" in capsys.readouterr().err
+    written = (out / MANIFEST).read_bytes()
+    assert {n.rpartition("/")[2] for n in open_artifact(out, "quantized").manifest.metrics} == {
+        "ko"
+    }
+    assert yaongi.load(out).context_len == 64
+    monkeypatch.setattr(verb, "divergence", divergence)
+    assert run([*argv, "--json"]) == 0
+    assert {"kl/ko", "kl/math"} <= set(json.loads(capsys.readouterr().out)["metrics"])
+    assert (out / MANIFEST).read_bytes() == written
+
+
+def test_interrupted_before_it_is_written_nothing_stays(folder, tmp_path, monkeypatch):
+    def stopped(*_args, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yaongi.interop.quantize.write_quantized", stopped)
+    assert run(["quantize", str(folder), "--to", "int8", "--out", str(tmp_path / "q")]) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_shows_before_and_after_of_size_and_loss(road, tmp_path, capsys):
+    _shards, base = road
+    argv = ["quantize", str(base.path), "--to", "int4", "--out", str(tmp_path / "q")]
+    assert run([*argv, "--tokens", "300"]) == 0
+    said = capsys.readouterr()
+    assert "comparison" in said.err
+    head, weights, *domains = [
+        r for r in said.out.splitlines() if r.startswith("|") and "--" not in r
+    ]
+    assert head == "|  | before | after | change | KL |"
+    m = open_artifact(tmp_path / "q").manifest
+    sizes = human_bytes(m.counts["bytes_before"]), human_bytes(m.counts["bytes"])
+    assert " | ".join(sizes) in weights
+    assert m.counts["bytes_before"] == (base.path / "model.safetensors").stat().st_size
+    assert [row.split(",")[0] for row in domains] == ["| ko", "| math"]
+    assert f"{m.metrics['bpb_before/ko']:.4f} | {m.metrics['bpb/ko']:.4f}" in domains[0]
+
+
+def test_held_out_text_of_another_tokenizer_is_refused(road, tmp_path, capsys):
+    _shards, base = road
+    other = tiny.road(tmp_path / "other")["shards"]
+    argv = ["quantize", str(base.path), "--to", "int8", "--out", str(tmp_path / "q")]
+    assert run([*argv, "--input", str(other.path)]) == 2
+    assert "another tokenizer" in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()

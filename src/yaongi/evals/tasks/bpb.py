@@ -19,11 +19,12 @@ from pydantic import Field
 from yaongi.core.artifact import Artifact
 from yaongi.core.errors import DataError
 from yaongi.core.units import ByteSize, Count
-from yaongi.data.batches import Batch, eval_batches
+from yaongi.data.batches import Batch
 from yaongi.data.corpus import read_corpus, sample_texts
 from yaongi.data.shards import Shards
+from yaongi.evals.heldout import OnShare, heldout_batches
 from yaongi.evals.nats import nats
-from yaongi.evals.task import Score, Subject, Task, ratio_interval
+from yaongi.evals.task import Score, Subject, Task, part, ratio_interval
 from yaongi.evals.xz import xz_bpb
 from yaongi.model.lm import LM
 from yaongi.text.foreign import AnyTokenizer
@@ -52,13 +53,16 @@ class BitsPerByte(Task):
 
     def run(self, subject: Subject) -> list[Score]:
         shards = Shards(subject.input("shards", self.kind))
-        _check_tokenizer(subject.tokenizer, shards)
-        return [self._score(subject, shards, d) for d in self.domains or shards.domains("val")]
+        check_tokenizer(subject.tokenizer, shards)
+        domains = self.domains or shards.domains("val")
+        return [
+            self._score(subject, shards, domain, part(subject.on_progress, domain, i, len(domains)))
+            for i, domain in enumerate(domains)
+        ]
 
-    def _score(self, subject: Subject, shards: Shards, domain: str) -> Score:
-        found = measure(
-            subject.model, shards, domain, self.max_tokens, self.seq_len, self.batch_rows
-        )
+    def _score(self, subject: Subject, shards: Shards, domain: str, told: OnShare) -> Score:
+        sizes = self.max_tokens, self.seq_len, self.batch_rows
+        found = measure(subject.model, shards, domain, *sizes, told)
         low, high = ratio_interval(found.row_bits, found.row_bytes)
         xz = None
         if self.xz_prime_bytes and "corpus" in subject.inputs:
@@ -132,14 +136,19 @@ def bpb_probes(
 
 
 def measure(
-    model: LM, shards: Shards, domain: str, max_tokens: int, seq_len: int, batch_rows: int
+    model: LM,
+    shards: Shards,
+    domain: str,
+    max_tokens: int,
+    seq_len: int,
+    batch_rows: int,
+    on_share: OnShare | None = None,
 ) -> Measured:
     """Run ``model`` over the held-out text of a domain; the same for any ``batch_rows``."""
     bits: list[float] = []
     sizes: list[float] = []
     targets = 0
-    batches = eval_batches(shards.artifact, domain, batch_rows, seq_len, max_tokens)
-    for batch in batches:
+    for batch in heldout_batches(shards, domain, batch_rows, seq_len, max_tokens, on_share):
         for row_bits, row_bytes, row_targets in _rows(model, batch, shards):
             if row_targets:  # not: bytes; the end of a turn costs bits and has no bytes
                 bits.append(row_bits)
@@ -175,8 +184,12 @@ def row_bytes(batch: Batch, shards: Shards) -> NDArray[np.int64]:
     return (token_bytes * (batch.weights > 0)).sum(1)
 
 
-def _check_tokenizer(tokenizer: AnyTokenizer, shards: Shards) -> None:
-    """Compare the bytes of every token: a model without ancestry has no hash to compare."""
+def check_tokenizer(tokenizer: AnyTokenizer, shards: Shards) -> None:
+    """Compare the bytes of every token: a model without ancestry has no hash to compare.
+
+    Raises:
+        DataError: they are not the same tokens.
+    """
     sizes = [len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)]
     if sizes != shards.token_bytes.tolist():
         raise DataError(

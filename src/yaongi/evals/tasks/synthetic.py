@@ -13,7 +13,7 @@ from yaongi.core.errors import ConfigError, did_you_mean
 from yaongi.core.units import Count
 from yaongi.data.synthetic import TASKS as EXERCISES
 from yaongi.data.synthetic import eval_items, extract_answer, majority_answer
-from yaongi.evals.task import Score, Subject, Task
+from yaongi.evals.task import Score, Subject, Task, part
 from yaongi.evals.tasks.exact_match import Item, ask
 
 
@@ -44,7 +44,11 @@ class Synthetic(Task):
         return names
 
     def run(self, subject: Subject) -> list[Score]:
-        return [self._score(subject, exercise) for exercise in self.exercises]
+        scores: list[Score] = []
+        for i, exercise in enumerate(self.exercises):
+            part(subject.on_progress, exercise, i, len(self.exercises))
+            scores.append(self._score(subject, exercise))
+        return scores
 
     def _score(self, subject: Subject, exercise: str) -> Score:
         found = eval_items(subject.seed, exercise, self.n)
