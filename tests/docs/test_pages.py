@@ -46,6 +46,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert website.broken_links(page) == []
 
 
+@pytest.mark.parametrize("page", website.pages(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_nobody_is_sent_to_a_package_index_for_yaongi(page: Path) -> None:
+    """It is on none; an extra comes from the clone, as the error messages say."""
+    assert re.findall(r"pip install [\"']?yaongi\b.*", page.read_text("utf-8")) == []
+
+
 def test_a_broken_link_would_be_found(tmp_path: Path) -> None:
     page = tmp_path / "a.md"
     page.write_text(

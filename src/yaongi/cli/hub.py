@@ -17,6 +17,7 @@ from yaongi.interop.hub import Plan, Pushed, plan_push
 from yaongi.interop.hub import push as push_to_hub
 from yaongi.interop.hub_client import parse_repo
 from yaongi.interop.hub_files import PARTS
+from yaongi.interop.hub_parcel import kept_back
 from yaongi.interop.hub_pull import KIND, Pulled
 from yaongi.interop.hub_pull import pull as pull_from_hub
 
@@ -44,6 +45,11 @@ from yaongi.interop.hub_pull import pull as pull_from_hub
     "--made-from",
     type=click.Path(path_type=Path),
     help=_("Of a .gguf file: the artifact it was exported from."),
+)
+@click.option(
+    "--rollouts",
+    is_flag=True,
+    help=_("Send along what a model was asked and said while it learnt from rewards."),
 )
 @click.option(
     "--dry-run",
@@ -81,6 +87,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "public": plan.public,
         "licence": plan.licence,
         "files": plan.sizes,
+        "kept_back": kept_back(plan.parcel),
         "notes": plan.notes,
         "card": plan.texts["README.md"].decode(),
     }
@@ -88,10 +95,11 @@ def _planned(plan: Plan) -> dict[str, Any]:
 
 def _plan_lines(plan: Plan) -> list[str]:
     seen = _("public") if plan.public else _("private")
+    told = _("Everybody would see it.") if plan.public else _("Only you would see it.")
     total = _("{n} files, {size}", n=len(plan.sizes), size=human_bytes(sum(plan.sizes.values())))
     files = [f"  {human_bytes(size):>10}  {name}" for name, size in plan.sizes.items()]
     head = f"{plan.repo.uri} ({seen}): {total}"
-    return [head, *files, *plan.notes, "", plan.texts["README.md"].decode()]
+    return [head, *files, *plan.notes, "", plan.texts["README.md"].decode(), f"{head}. {told}"]
 
 
 def _done(done: Pushed) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def pull(repo: str, out: Path | None, only: str | None, dry_run: bool, as_json: 
         "revision": found.repo.revision,
         "files": found.files,
         "left": found.left,
+        "fetched": found.fetched,
         "kind": found.artifact.manifest.kind if found.artifact else None,
         "licences": found.artifact.manifest.licences if found.artifact else None,
         "next": following,
@@ -149,6 +158,9 @@ def _pulled_lines(found: Pulled, out: Path, following: str | None) -> list[str]:
     total = _("{n} files, {size}", n=len(found.files), size=human_bytes(sum(found.files.values())))
     head = f"{found.repo.uri}: {total}" if found.artifact is None else f"{out}: {total}"
     lines = [head]
+    if found.artifact is not None and not found.fetched:
+        lines = [_("{out} holds all of {repo} already; nothing was fetched.",
+                   out=out, repo=found.repo.uri)]  # fmt: skip
     if found.artifact is None:
         lines += [f"  {human_bytes(size):>10}  {name}" for name, size in found.files.items()]
     shown = list(found.left.items())

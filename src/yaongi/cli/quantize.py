@@ -20,6 +20,7 @@ from yaongi.evals.divergence import divergence
 from yaongi.evals.report import grid
 from yaongi.evals.task import part
 from yaongi.evals.tasks.bpb import check_tokenizer
+from yaongi.interop.loss import Loss, losses
 from yaongi.interop.quantize import quantize
 from yaongi.model.io import load_model, verified
 from yaongi.model.lm import LM
@@ -28,9 +29,6 @@ from yaongi.model.quantized_io import load_quantized
 from yaongi.text.foreign import open_tokenizer
 
 FORMATS = get_args(Scheme.model_fields["to"].annotation)
-MEASURES = ("bpb", "bpb_before", "bpb_more", "kl")
-"""What is measured of each domain: bits per byte, those before, by which share they are more, and
-the KL divergence in nats a token."""
 
 
 @click.command(
@@ -89,7 +87,7 @@ def _shards(model: Path, given: Path | None) -> Shards | None:
 def _compare(
     model: Path, quantized: LM, shards: Shards | None, tokens: int
 ) -> Iterator[tuple[str, float]]:
-    """``MEASURES`` of one domain after another."""
+    """The metrics of one domain after another."""
     if shards is None:
         return
     domains = shards.domains("val")
@@ -98,12 +96,11 @@ def _compare(
         for i, domain in enumerate(domains):
             told = part(report, domain, i, len(domains))
             d = divergence(reference, quantized, shards, domain, max_tokens=tokens, on_share=told)
-            values = (d.bpb, d.reference_bpb, d.more, d.kl)
-            yield from zip([f"{name}/{domain}" for name in MEASURES], values, strict=True)
+            yield from Loss(domain, d.bpb, d.more, d.kl).as_metrics().items()
 
 
 def _is_whole(found: Mapping[str, float], shards: Shards) -> bool:
-    return all(f"kl/{domain}" in found for domain in shards.domains("val"))
+    return {loss.domain for loss in losses(found)} >= set(shards.domains("val"))
 
 
 def _tell_kept(out: Path) -> None:
@@ -124,10 +121,10 @@ def _lines(made: Artifact, found: Mapping[str, float]) -> Iterator[str]:
     if before := counts.get("bytes_before"):
         sizes = [human_bytes(before), human_bytes(counts["bytes"])]
         rows.append([_("weights"), *sizes, f"{counts['bytes'] / before - 1:+.0%}", ""])
-    for domain in [name.partition("/")[2] for name in found if name.startswith("kl/")]:
-        after, before, more, kl = (found[f"{name}/{domain}"] for name in MEASURES)
-        name = _("{domain}, bits per byte", domain=domain)
-        rows.append([name, f"{before:.4f}", f"{after:.4f}", f"{more:+.2%}", f"{kl:.5f}"])
+    for loss in losses(found):
+        name = _("{domain}, bits per byte", domain=loss.domain)
+        values = [f"{loss.bpb_before:.4f}", f"{loss.bpb:.4f}", f"{loss.more:+.2%}"]
+        rows.append([name, *values, f"{loss.kl:.5f}"])
     yield grid(["", _("before"), _("after"), _("change"), "KL"], rows)
     if not found:
         yield _("Not compared with held-out text; --input names shards that have some.")

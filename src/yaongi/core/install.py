@@ -9,10 +9,12 @@ import importlib
 import shlex
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from yaongi.core.errors import CapabilityError
+from yaongi.core.i18n import translate
 
 ROOT = Path(__file__).parents[3]
 """The clone that yaongi runs from; some other folder where it is installed."""
@@ -34,6 +36,21 @@ def install_command(extra: str, *options: str) -> str:
     here = Path() if Path.cwd() == ROOT else ROOT
     pinned = ["-c", str(here / "constraints.txt"), "-e", f"{here}[{extra}]"]
     return shlex.join([program("pip"), "install", *options, *pinned])
+
+
+def install_from_nothing(extra: str) -> list[str]:
+    """What somebody who has no yaongi types to get it with its optional part ``extra``.
+
+    It is on no package index: it comes from the address that the project's metadata name, else
+    from a clone, of which only the reader can know where it is.
+    """
+    urls = [url.partition(", ") for url in metadata.metadata("yaongi").get_all("Project-URL") or ()]
+    if address := next((url for label, _comma, url in urls if label == "Repository"), None):
+        return [shlex.join(["pip", "install", f"yaongi[{extra}] @ git+{address}"])]
+    return [
+        "# " + translate("in a clone of yaongi's repository"),
+        shlex.join(["pip", "install", "-c", "constraints.txt", "-e", f".[{extra}]"]),
+    ]
 
 
 def import_extra(message: str, module: str, extra: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,7 +24,17 @@ from yaongi.interop.hub_card import About, card
 from yaongi.interop.hub_client import Repo, connect, find, library, listing, tried
 from yaongi.interop.hub_files import CARD, Remote, git_sha1
 from yaongi.interop.hub_licence import base_licence, objections, origins
-from yaongi.interop.hub_parcel import Parcel, What, manifest_of, pack, private_places
+from yaongi.interop.hub_parcel import (
+    ROLLOUTS,
+    Parcel,
+    What,
+    kept_back,
+    manifest_of,
+    pack,
+    private_places,
+    strangers,
+)
+from yaongi.interop.hub_quantized import quantized_from
 from yaongi.interop.hub_results import scores
 
 
@@ -72,6 +83,7 @@ def plan_push(
     licence: str | None = None,
     base_model: str | None = None,
     made_from: Path | None = None,
+    rollouts: bool = False,
 ) -> Plan:
     """Check everything of a push that can be checked without the Hub, and write the card.
 
@@ -82,13 +94,14 @@ def plan_push(
             model's, if it has one.
         base_model: the Hub's name of the model it was made from, where the ancestry does not know.
         made_from: of a ``.gguf`` file, the artifact it was exported from.
+        rollouts: as ``pack``'s.
     Raises:
         ArtifactError: see ``pack``.
         ConfigError: a licence for a data set, or none for a public model.
         DataError: the licences do not allow it to be public; the message names the sources.
         CapabilityError: ``huggingface_hub`` is missing.
     """
-    parcel = pack(path, made_from=made_from)
+    parcel = pack(path, made_from=made_from, rollouts=rollouts)
     found = origins(parcel.artifact)
     is_data = parcel.what is What.DATA
     if is_data and licence:
@@ -109,7 +122,10 @@ def plan_push(
         parcel=parcel,
         origins=found,
         licence=licence,
-        base_model=base_model or next((o.hub_id for o in found if o.role == "model"), None),
+        base_model=base_model
+        or quantized_from(parcel)
+        or next((o.hub_id for o in found if o.role == "model"), None),
+        is_quantized_base=bool(base_model or quantized_from(parcel)),
         scores=scores(parcel.artifact),
     )
     texts = {CARD: card(about).encode(), MANIFEST: manifest_of(parcel)}
@@ -143,9 +159,21 @@ def _notes(parcel: Parcel) -> list[str]:
                 "What is sent names folders of this machine: {places}", places=", ".join(places)
             )
         )
-    if kept_back := sorted(set(m.files) - set(parcel.files)):
-        notes.append(translate("Kept back: {names}", names=", ".join(kept_back)))
+    if names := kept_back(parcel):
+        notes.append(translate("Kept back: {names}", names=_folded(names)))
+    if any(name.startswith(ROLLOUTS) for name in names):
+        notes.append(translate("--rollouts sends those prompts and completions along."))
+    if names := strangers(parcel):
+        notes.append(translate("Not part of the artifact, not sent: {names}", names=_folded(names)))
     return notes
+
+
+def _folded(names: Sequence[str]) -> str:
+    """Names in a row, those of a folder by their number."""
+    folders = Counter(name.partition("/")[0] + "/" for name in names if "/" in name)
+    single = [name for name in names if "/" not in name]
+    counted = [translate("{folder} ({n} files)", folder=f, n=n) for f, n in folders.items()]
+    return ", ".join([*single, *counted])
 
 
 def push(plan: Plan, *, on_url: Callable[[str], None] | None = None) -> Pushed:

@@ -6,7 +6,6 @@ manifest quotes is escaped, so that a file name cannot become a link or a pictur
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,10 @@ from typing import Any
 from yaongi.core.i18n import speaking
 from yaongi.core.i18n import translate as _
 from yaongi.core.licences import UNSTATED, terms
+from yaongi.interop import hub_quantized
 from yaongi.interop.hub_client import library
 from yaongi.interop.hub_licence import Origin, hub_names
+from yaongi.interop.hub_markdown import escape, table
 from yaongi.interop.hub_parcel import Parcel, What
 from yaongi.interop.hub_use import how_to_run
 
@@ -32,6 +33,7 @@ class About:
         licence: what people may use it under; None where nobody said. A data set keeps those of
             its sources.
         base_model: the Hub's name of the model it was made from.
+        is_quantized_base: whether a quantized model is nothing but that one in few bits.
         scores: rows of a ``report.json``.
     """
 
@@ -40,6 +42,7 @@ class About:
     origins: Sequence[Origin]
     licence: str | None = None
     base_model: str | None = None
+    is_quantized_base: bool = False
     scores: Sequence[Mapping[str, Any]] = ()
 
     def of(self, role: str) -> list[Origin]:
@@ -71,11 +74,15 @@ def _model_metadata(about: About) -> Any:
     what, hub = about.parcel.what, library()
     library_name = {What.ADAPTER: "yaongi", What.GGUF: "llama.cpp"}.get(what, what.value)
     tags = ["yaongi", "korean", *{What.GGUF: ["gguf"], What.ADAPTER: ["lora"]}.get(what, [])]
+    tags += hub_quantized.tags(about.parcel)
     return hub.ModelCardData(
         language=["ko", "en"],
         license=about.licence,
         datasets=[o.hub_id for o in about.of("data") if o.hub_id] or None,
         base_model=about.base_model,
+        base_model_relation=(
+            "quantized" if about.is_quantized_base and hub_quantized.bits(about.parcel) else None
+        ),
         library_name=library_name,
         pipeline_tag=None if what is What.TOKENIZER else _pipeline(about.parcel),
         tags=tags,
@@ -119,7 +126,15 @@ def _data_metadata(about: About) -> Any:
 def _bodies(about: About) -> Iterator[str]:
     for lang, title in TITLES.items():
         with speaking(lang):
-            sections = [_what(about), _run(about), _base(about), _results(about), _made(about)]
+            cost = hub_quantized.cost(about.parcel)
+            sections = [
+                _what(about),
+                _run(about),
+                _base(about),
+                cost,
+                _results(about),
+                _made(about),
+            ]
             yield "\n\n".join([f"## {title}", *filter(None, sections)])
 
 
@@ -134,6 +149,8 @@ def _what(about: About) -> str:
         What.TOKENIZER: _("A tokenizer for Korean and English text."),
         What.DATA: _("A text corpus, cleaned and split by yaongi."),
     }[parcel.what]
+    if bits := hub_quantized.bits(parcel):
+        sentence = _("A Korean language model in {bits} bits, in the format of yaongi.", bits=bits)
     facts = dict(_facts(about))
     return "\n".join([sentence, "", *(f"- {name}: {value}" for name, value in facts.items())])
 
@@ -143,6 +160,8 @@ def _facts(about: About) -> Iterator[tuple[str, str]]:
     m = parcel.artifact.manifest
     if parcel.parameters:
         yield _("parameters"), f"{parcel.parameters:,}"
+    for name, value in hub_quantized.facts(parcel):
+        yield name, escape(value)
     if pattern := parcel.settings.get("pattern"):
         yield _("layers"), f"`{pattern}`"
     if model_type := parcel.settings.get("model_type"):
@@ -157,7 +176,7 @@ def _facts(about: About) -> Iterator[tuple[str, str]]:
 def _licence(about: About) -> str:
     if about.parcel.what is What.DATA:
         return _("each source keeps its own; see the table")
-    return _escape(about.licence) if about.licence else _("not stated; ask the owner before use")
+    return escape(about.licence) if about.licence else _("not stated; ask the owner before use")
 
 
 def _run(about: About) -> str:
@@ -191,7 +210,7 @@ def _both(say: Callable[[], str]) -> str:
 
 def _row(origin: Origin) -> str:
     stated = "; ".join(origin.licences) or UNSTATED
-    return f"{_escape(origin.uri or origin.name)} | {_escape(stated)}"
+    return f"{escape(origin.uri or origin.name)} | {escape(stated)}"
 
 
 def _base(about: About) -> str:
@@ -204,8 +223,8 @@ def _base(about: About) -> str:
     if about.base_model:
         lines.append(f"- [{about.base_model}](https://hf.co/{about.base_model})")
     for origin in models:
-        lines.append(f"- {_escape(origin.uri or origin.name)}: "
-                     f"{_escape('; '.join(origin.licences) or UNSTATED)}")  # fmt: skip
+        lines.append(f"- {escape(origin.uri or origin.name)}: "
+                     f"{escape('; '.join(origin.licences) or UNSTATED)}")  # fmt: skip
         duties = [duty for name in origin.licences or (UNSTATED,) for duty in terms(name)]
         lines += [f"  - {duty}" for duty in duties]
     return "\n".join(lines)
@@ -215,13 +234,12 @@ def _results(about: About) -> str:
     if not about.scores:
         return ""
     head = [_("task"), _("score"), _("unit"), _("95 % interval"), _("baseline"), _("chance")]
-    lines = [head, ["---", *["---:"] * 5], *map(_score, about.scores)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = table(head, list(map(_score, about.scores)))
     notes = [_("Measured by yaongi eval.")]
     if about.parcel.what is What.GGUF:
         notes.append(_("Measured before the conversion; quantized weights score a little worse."))
     title = _("Results")
-    return "\n\n".join([f"### {title}", table, " ".join(notes)])
+    return "\n\n".join([f"### {title}", rows, " ".join(notes)])
 
 
 def _score(row: Mapping[str, Any]) -> list[str]:
@@ -232,10 +250,10 @@ def _score(row: Mapping[str, Any]) -> list[str]:
 
     baseline = "–"
     if row["baseline"] is not None:
-        baseline = f"{show(row['baseline'])} ({_escape(row['baseline_name'] or '')})"
+        baseline = f"{show(row['baseline'])} ({escape(row['baseline_name'] or '')})"
     interval = f"{show(row['low'])} – {show(row['high'])}"
     unit = str(units.get(row["unit"], row["unit"]))
-    return [_escape(row["name"]), show(row["value"]), unit, interval, baseline, show(row["chance"])]
+    return [escape(row["name"]), show(row["value"]), unit, interval, baseline, show(row["chance"])]
 
 
 def _made(about: About) -> str:
@@ -255,9 +273,3 @@ def _made(about: About) -> str:
             ),
         ]
     )
-
-
-def _escape(text: str) -> str:
-    """Prose that no reader of Markdown or HTML takes for more, on one line."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return re.sub(r"([\\`*_\[\]<>|~#&!])", r"\\\1", plain).replace("://", ":\\//")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -89,6 +90,8 @@ def connect(*, writing: bool = False) -> Any:
         )
     if not re.fullmatch(r"[\x21-\x7e]*", token):
         raise HubError("HF_TOKEN holds characters that no token has; copy it again.")
+    if not sys.stderr.isatty():  # else it draws its bars into a pipe or a log
+        library().utils.disable_progress_bars()
     return library().HfApi(
         endpoint=os.environ.get("HF_ENDPOINT") or None,
         token=token or False,

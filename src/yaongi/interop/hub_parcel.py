@@ -67,7 +67,12 @@ class Parcel:
 
     @property
     def parameters(self) -> int | None:
-        """How many numbers the safetensors hold, read from their headers; None without any."""
+        """How many numbers the model has; None without safetensors.
+
+        Read from their headers, but for quantized ones, which pack several into one.
+        """
+        if self.artifact.manifest.kind == QUANTIZED:
+            return sum(self.artifact.manifest.counts.get(name, 0) for name in PRECISIONS)
         counts = [_numbers(p) for n, p in self.files.items() if n.endswith(".safetensors")]
         return sum(counts) if counts else None
 
@@ -88,16 +93,21 @@ def _numbers(path: Path) -> int:
     return total
 
 
+QUANTIZED, PRECISIONS = "quantized", ("int4", "int8", "kept")
+"""The kind of artifact that is a model in few bits, and its counts of numbers by their bits."""
+ROLLOUTS = "rollouts/"
+"""Prompts and completions that a model has learnt from; they are many, and may be private."""
 REFUSED = ("rejected.jsonl.zst", "examples.jsonl")
 """Texts that cleaning took out of a corpus: what they hold is why they are not in it."""
 
 
-def pack(path: Path, *, made_from: Path | None = None) -> Parcel:
+def pack(path: Path, *, made_from: Path | None = None, rollouts: bool = False) -> Parcel:
     """Everything of the artifact ``path``, checked.
 
     Args:
         path: a folder with a manifest, or a ``.gguf`` file.
         made_from: for a ``.gguf`` file, the artifact it was exported from.
+        rollouts: whether those of a model that learnt from rewards come along.
     Raises:
         ArtifactError: no artifact, a damaged one, nothing for the Hub, or a file that must not
             travel (a pickle, a link, an unsafe name).
@@ -111,6 +121,8 @@ def pack(path: Path, *, made_from: Path | None = None) -> Parcel:
     what = _what(artifact, names)
     if what is What.DATA:
         names = [name for name in names if name not in REFUSED]
+    if not rollouts:
+        names = [name for name in names if not name.startswith(ROLLOUTS)]
     check_names([*names, MANIFEST, CARD], str(path))
     check_local(artifact.path, names)
     return Parcel(artifact, what, {name: artifact.path / name for name in names})
@@ -166,23 +178,36 @@ def _what(artifact: Artifact, names: list[str]) -> What:
     )
 
 
+def kept_back(parcel: Parcel) -> list[str]:
+    """Files of the artifact that are not sent."""
+    return sorted(set(parcel.artifact.manifest.files) - set(parcel.files))
+
+
+def strangers(parcel: Parcel) -> list[str]:
+    """Files in its folder that are none of the artifact's, and so not sent either."""
+    folder, m = parcel.artifact.path, parcel.artifact.manifest
+    if m.kind == "gguf":  # the folder of a file is not its own
+        return []
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(set(found) - {MANIFEST, *m.files})
+
+
 def manifest_of(parcel: Parcel) -> bytes:
     """The manifest as it travels: folders of this machine by their last names only."""
     m = parcel.artifact.manifest
-    kept_back = sorted(name for name in m.files if name not in parcel.files)
     sent = m.model_copy(update={"parents": list(map(_without_home, m.parents)),
-                                "withheld": kept_back})  # fmt: skip
+                                "withheld": kept_back(parcel)})  # fmt: skip
     text = json.dumps(sent.model_dump(mode="json"), ensure_ascii=False, indent=2)
     return (text + "\n").encode()
 
 
 def _without_home(node: Ancestor) -> Ancestor:
     return node.model_copy(
-        update={"path": _short(node.path), "parents": list(map(_without_home, node.parents))}
+        update={"path": short_path(node.path), "parents": list(map(_without_home, node.parents))}
     )
 
 
-def _short(path: str) -> str:
+def short_path(path: str) -> str:
     """An absolute path without who works where: below here or home, else its last two names."""
     place = Path(path)
     if not place.is_absolute():

@@ -53,12 +53,14 @@ class Pulled:
         artifact: None in a dry run.
         files: bytes by name.
         left: files that stay where they are, with the reason.
+        fetched: False in a dry run, and where an earlier pull has left the same.
     """
 
     repo: Repo
     artifact: Artifact | None
     files: dict[str, int]
     left: dict[str, str] = field(default_factory=dict)
+    fetched: bool = False
 
 
 def pull(repo: Repo, out: Path, *, only: str | None = None, dry_run: bool = False) -> Pulled:
@@ -99,7 +101,7 @@ def pull(repo: Repo, out: Path, *, only: str | None = None, dry_run: bool = Fals
         else:
             licences = None if parents else [_licence(info, work.path)]
             artifact = work.finish(licences=licences, origin=repo.uri)
-    return Pulled(repo, artifact, sizes, left)
+    return Pulled(repo, artifact, sizes, left, fetched=True)
 
 
 def _at(repo: Repo, manifest: Manifest) -> Artifact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yaongi.core.artifact import Artifact
 from yaongi.core.i18n import translate as _
+from yaongi.core.install import install_from_nothing
 from yaongi.interop.hub_parcel import Parcel, What
 
 TUNED = ("sft", "dpo", "grpo")
@@ -49,7 +50,7 @@ def _with_yaongi(repo: str, name: str, parcel: Parcel) -> list[str]:
         What.DATA: [f"yaongi data report {name}"],
     }  # fmt: skip
     return [
-        'pip install "yaongi[hub]"',
+        *install_from_nothing("hub"),
         f"yaongi pull {prefix}{repo} --out {name}",
         *first.get(parcel.what, []),
     ]

@@ -33,12 +33,14 @@ def test_a_dry_run_shows_everything_and_asks_nothing(made, hub, capsys, monkeypa
     assert run(["push", str(made["base"]), "me/small", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "(private)" in out and "model.safetensors" in out and "# small" in out
+    assert out.splitlines()[-1].endswith("Only you would see it.")
     assert hub.log == []
     assert hub.repos == {}
     assert run(["push", str(made["base"]), "me/small", "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["files"]["model.safetensors"] > 100_000
     assert told["public"] is False
+    assert told["kept_back"] == []
 
 
 def test_there_and_back_and_where_it_came_from(made, hub, capsys, tmp_path):
@@ -51,6 +53,8 @@ def test_there_and_back_and_where_it_came_from(made, hub, capsys, tmp_path):
     pulled = json.loads(capsys.readouterr().out)
     assert pulled["revision"] == pushed["commit"]
     assert (pulled["out"], pulled["kind"]) == ("small", "base")
+    assert run(["pull", "me/small"]) == 0
+    assert "small holds all of hf://me/small" in capsys.readouterr().out
     assert run(["trace", "small", "--verify"]) == 0
     assert f"(from hf://me/small@{pushed['commit']})" in capsys.readouterr().out
 

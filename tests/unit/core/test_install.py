@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,19 @@ def test_of_an_installed_package(clone: Path) -> None:
     assert install_command("gguf") == "pip install 'yaongi[gguf]'"
     command = install_command("gpu", "--no-build-isolation")
     assert command == "pip install --no-build-isolation 'yaongi[gpu]'"
+
+
+def test_who_has_nothing_gets_it_from_the_project_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the address its metadata name; where they name none, none is made up."""
+    facts = Message()
+    monkeypatch.setattr(install.metadata, "metadata", lambda _name: facts)
+    told = install.install_from_nothing("hub")
+    assert told == [
+        "# in a clone of yaongi's repository",
+        "pip install -c constraints.txt -e '.[hub]'",
+    ]
+    facts["Project-URL"] = "Documentation, https://example.org/docs"
+    assert install.install_from_nothing("hub") == told
+    facts["Project-URL"] = "Repository, https://example.org/yaongi"
+    command = "pip install 'yaongi[hub] @ git+https://example.org/yaongi'"
+    assert install.install_from_nothing("hub") == [command]

@@ -89,6 +89,49 @@ def test_texts_that_cleaning_took_out_stay_at_home(made, hub, tmp_path):
     assert not (tmp_path / "got" / "rejected.jsonl.zst").exists()
 
 
+def learnt(made, out):
+    """The base, as GRPO would leave it: with what it was asked and said beside it."""
+    base = open_artifact(made["base"])
+    with draft(out, "grpo", config={}, parents=[base]) as work:
+        shutil.copytree(base.path, work.path, dirs_exist_ok=True)
+        (work.path / MANIFEST).unlink()
+        (work.path / "rollouts").mkdir()
+        for i in range(3):
+            (work.path / "rollouts" / f"{i:06}.jsonl.zst").write_bytes(b"asked and said")
+        return work.finish().path
+
+
+def test_rollouts_stay_at_home_unless_asked_for(made, hub, tmp_path):
+    path = learnt(made, tmp_path / "grpo")
+    (path / "notes.txt").write_text("mine")
+    plan = plan_push(path, REPO)
+    assert "rollouts/ (3 files)" in "".join(plan.notes)
+    assert any("Not part of the artifact" in n and "notes.txt" in n for n in plan.notes)
+    push(plan)
+    assert not any(name.startswith("rollouts") for name in stored(hub).files)
+    got = pull(REPO, tmp_path / "got").artifact
+    assert got.hash == open_artifact(path).hash
+    sent(path, rollouts=True)
+    assert stored(hub).files["rollouts/000002.jsonl.zst"]
+    assert "notes.txt" not in stored(hub).files
+
+
+def test_a_pull_that_finds_everything_says_so(made, hub, tmp_path):
+    sent(made["base"])
+    assert pull(REPO, tmp_path / "got").fetched
+    assert not pull(REPO, tmp_path / "got").fetched
+
+
+def test_no_bars_where_nobody_looks(monkeypatch):
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+
+    for terminal in (True, False):
+        enable_progress_bars()
+        monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)  # noqa: B023
+        hub_client.connect()
+        assert are_progress_bars_disabled() is not terminal
+
+
 def test_a_gguf_file_takes_its_ancestry_along(made, hub, tmp_path):
     sent(made["gguf"], made_from=made["base"])
     pull(REPO, tmp_path / "got")

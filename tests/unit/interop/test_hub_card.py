@@ -9,11 +9,15 @@ import tiny_hub
 import yaml
 from markdown_it import MarkdownIt
 
-from yaongi.core.artifact import MANIFEST, Ancestor, draft
+from yaongi.core.artifact import MANIFEST, Ancestor, draft, open_artifact
 from yaongi.core.files import write_json
 from yaongi.interop.hub import plan_push
 from yaongi.interop.hub_client import Repo
 from yaongi.interop.hub_licence import hub_names
+from yaongi.interop.hub_parcel import pack
+from yaongi.interop.loss import Loss
+from yaongi.interop.quantize import quantize
+from yaongi.model.quantized import Scheme
 
 REPO = Repo("me/small")
 KINDS = ["base", "corpus", "tokenizer", "hf", "gguf", "export", "adapter", "peft"]
@@ -90,6 +94,57 @@ def test_python_in_a_card_is_python(made):
         for token in of(parts(card(made[kind]))[1], "fence"):
             if token.info == "python":
                 compile(token.content, kind, "exec")
+
+
+def quantized(made, out, **found):
+    """The base in 4 bits, with ``found`` measured of it."""
+    return quantize(
+        made["base"],
+        out,
+        Scheme(to="int4"),
+        measure=lambda _lm: Loss("ko", **found).as_metrics().items() if found else {},
+    )
+
+
+def test_a_quantized_card_says_what_it_is_and_what_it_has_cost(made, tmp_path):
+    done = quantized(made, tmp_path / "q", bpb=2.02, more=0.01, kl=0.003)
+    text = card(done.path)
+    meta, _tokens = parts(text)
+    assert {"quantized", "4-bit"} <= set(meta["tags"]) and "base_model_relation" not in meta
+    parent = open_artifact(made["base"])
+    whole = pack(made["base"]).parameters
+    assert pack(done.path).parameters == whole
+    for told in ("매개변수", "parameters"):
+        assert f"- {told}: {whole:,}" in text
+    assert text.count(parent.hash[:12]) == 2
+    assert f"int4: {done.manifest.counts['int4']:,}" in text
+    assert text.count("| ko | 2.0000 | 2.0200 | +1.00% | 0.00300 |") == 2
+    assert "4비트" in text and "in 4 bits" in text
+
+
+def test_a_quantized_card_without_a_comparison_says_so(made, tmp_path):
+    text = card(quantized(made, tmp_path / "q").path)
+    assert "It was not measured." in text and "| held-out text" not in text
+
+
+def test_a_quantized_model_of_the_hub_names_it(made, tmp_path):
+    done = quantized(made, tmp_path / "q").path
+    meta = parts(card(done, base_model="me/whole"))[0]
+    assert (meta["base_model"], meta["base_model_relation"]) == ("me/whole", "quantized")
+    manifest = json.loads((done / MANIFEST).read_text("utf-8"))
+    manifest["parents"][0]["origin"] = "hf://you/model@" + "a" * 40
+    (done / MANIFEST).write_text(json.dumps(manifest))
+    meta = parts(card(done))[0]
+    assert (meta["base_model"], meta["base_model_relation"]) == ("you/model", "quantized")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stranger_can_type_what_it_says(kind, made):
+    """yaongi is on no package index: a name there would be whoever's took it."""
+    text = card(made[kind])
+    assert "pip install yaongi" not in text and 'pip install "yaongi' not in text
+    assert "pip install -c constraints.txt -e '.[hub]'" in text
+    assert "clone of yaongi's repository" in text and "저장소" in text
 
 
 def parents_of(path, nodes):

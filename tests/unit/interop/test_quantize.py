@@ -344,9 +344,7 @@ def test_the_verb_compares_and_others_take_its_result(road, tmp_path, capsys):
     assert run([*argv, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert set(result["metrics"]) == {
-        f"{kind}/{domain}"
-        for kind in ("bpb", "bpb_before", "bpb_more", "kl")
-        for domain in ("ko", "math")
+        f"{kind}/{domain}" for kind in ("bpb", "bpb_more", "kl") for domain in ("ko", "math")
     }
     assert 0 < result["metrics"]["kl/ko"] < 0.01
     made = open_artifact(out, "quantized")
@@ -426,7 +424,29 @@ def test_it_shows_before_and_after_of_size_and_loss(road, tmp_path, capsys):
     assert " | ".join(sizes) in weights
     assert m.counts["bytes_before"] == (base.path / "model.safetensors").stat().st_size
     assert [row.split(",")[0] for row in domains] == ["| ko", "| math"]
-    assert f"{m.metrics['bpb_before/ko']:.4f} | {m.metrics['bpb/ko']:.4f}" in domains[0]
+    d = divergence(load_model(base.path), yaongi.load(tmp_path / "q").lm, Shards(_shards), "ko",
+                   max_tokens=300)  # fmt: skip
+    assert f"{d.reference_bpb:.4f} | {d.bpb:.4f} | {d.more:+.2%} | {d.kl:.5f}" in domains[0]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["quantize", "{file}", "--to", "int8", "--out", "{out}"],
+        ["export", "{file}", "--to", "hf", "--out", "{out}"],
+        ["export", "{file}", "--to", "gguf", "--out", "{out}"],
+        ["eval", "{file}", "--out", "{out}"],
+        ["push", "{file}", "me/model", "--dry-run"],
+        ["trace", "{file}"],
+    ],
+    ids=lambda argv: "-".join(argv[:1] + argv[3:4]),
+)
+def test_a_file_of_a_model_is_not_its_folder(argv, folder, tmp_path, capsys):
+    place = {"file": folder / "model.safetensors", "out": tmp_path / "out"}
+    assert run([word.format(**place) for word in argv]) == 2
+    said = capsys.readouterr().err
+    assert "error[artifact]" in said and f"Did you mean its folder, {folder}?" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_held_out_text_of_another_tokenizer_is_refused(road, tmp_path, capsys):
