@@ -184,7 +184,7 @@ def test_other_folders_are_refused_with_a_reason(tmp_path):
     with pytest.raises(ArtifactError, match=r"did you mean .*sft"):
         yaongi.load(tmp_path / "run")
     (tmp_path / "base.partial").mkdir()
-    with pytest.raises(ArtifactError, match="has not finished"):
+    with pytest.raises(ArtifactError, match="the command that makes it has not finished"):
         yaongi.load(tmp_path / "base")
 
 

@@ -107,7 +107,7 @@ def _tell_kept(out: Path) -> None:
     click.echo(
         _(
             "{path} is whole and stays; of the comparison it keeps what was measured so far. The "
-            "same command measures the rest, and shows it without keeping it.",
+            "same command compares anew, and shows it without keeping it.",
             path=out,
         ),
         err=True,
