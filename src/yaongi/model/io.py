@@ -73,6 +73,8 @@ def load_config(folder: str | Path) -> LMConfig:
         ConfigError: the settings are not those of a model.
     """
     check_is_no_file(Path(folder))
+    if not Path(folder).is_dir():
+        open_artifact(folder)  # raises, and says what may be meant
     data = read_json(Path(folder) / CONFIG)
     letters = data.get("letters") if is_mapping(data) else None
     for letter, settings in letters.items() if is_mapping(letters) else ():

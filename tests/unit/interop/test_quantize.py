@@ -449,6 +449,18 @@ def test_a_file_of_a_model_is_not_its_folder(argv, folder, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("argv", [["quantize", "--to", "int8"], ["export", "--to", "gguf"]])
+def test_a_model_that_is_not_there_yet_is_told(argv, tmp_path, capsys):
+    (tmp_path / "bases").mkdir()
+    out = ["--out", str(tmp_path / "out")]
+    assert run([*argv, str(tmp_path / "base"), *out]) == 2
+    assert f"Did you mean '{tmp_path / 'bases'}'?" in capsys.readouterr().err
+    (tmp_path / "base.partial").mkdir()
+    assert run([*argv, str(tmp_path / "base"), *out]) == 2
+    assert "the command that makes it has not finished" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_held_out_text_of_another_tokenizer_is_refused(road, tmp_path, capsys):
     _shards, base = road
     other = tiny.road(tmp_path / "other")["shards"]

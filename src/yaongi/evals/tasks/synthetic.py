@@ -46,7 +46,7 @@ class Synthetic(Task):
     def run(self, subject: Subject) -> list[Score]:
         scores: list[Score] = []
         for i, exercise in enumerate(self.exercises):
-            part(subject.on_progress, exercise, i, len(self.exercises))
+            part(subject.on_progress, exercise, i, len(self.exercises))  # tells that it begins
             scores.append(self._score(subject, exercise))
         return scores
 
