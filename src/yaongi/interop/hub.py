@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -25,13 +24,14 @@ from yaongi.interop.hub_client import Repo, connect, find, library, listing, tri
 from yaongi.interop.hub_files import CARD, Remote, git_sha1
 from yaongi.interop.hub_licence import base_licence, objections, origins
 from yaongi.interop.hub_parcel import (
-    ROLLOUTS,
     Parcel,
     What,
+    folded,
     kept_back,
     manifest_of,
     pack,
     private_places,
+    rollouts_here,
     strangers,
 )
 from yaongi.interop.hub_quantized import quantized_from
@@ -160,20 +160,12 @@ def _notes(parcel: Parcel) -> list[str]:
             )
         )
     if names := kept_back(parcel):
-        notes.append(translate("Kept back: {names}", names=_folded(names)))
-    if any(name.startswith(ROLLOUTS) for name in names):
+        notes.append(translate("Kept back: {names}", names=folded(names)))
+    if rollouts_here(parcel):
         notes.append(translate("--rollouts sends those prompts and completions along."))
     if names := strangers(parcel):
-        notes.append(translate("Not part of the artifact, not sent: {names}", names=_folded(names)))
+        notes.append(translate("Not part of the artifact, not sent: {names}", names=folded(names)))
     return notes
-
-
-def _folded(names: Sequence[str]) -> str:
-    """Names in a row, those of a folder by their number."""
-    folders = Counter(name.partition("/")[0] + "/" for name in names if "/" in name)
-    single = [name for name in names if "/" not in name]
-    counted = [translate("{folder} ({n} files)", folder=f, n=n) for f, n in folders.items()]
-    return ", ".join([*single, *counted])
 
 
 def push(plan: Plan, *, on_url: Callable[[str], None] | None = None) -> Pushed:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -26,6 +27,7 @@ from yaongi.core.artifact import (
 )
 from yaongi.core.errors import ArtifactError
 from yaongi.core.files import is_mapping, plain, sha256_file
+from yaongi.core.i18n import translate
 from yaongi.interop.hub_files import CARD, check_local, check_names
 
 
@@ -121,7 +123,7 @@ def pack(path: Path, *, made_from: Path | None = None, rollouts: bool = False) -
     what = _what(artifact, names)
     if what is What.DATA:
         names = [name for name in names if name not in REFUSED]
-    if not rollouts:
+    if m.kind == "grpo" and not rollouts:
         names = [name for name in names if not name.startswith(ROLLOUTS)]
     check_names([*names, MANIFEST, CARD], str(path))
     check_local(artifact.path, names)
@@ -189,7 +191,21 @@ def strangers(parcel: Parcel) -> list[str]:
     if m.kind == "gguf":  # the folder of a file is not its own
         return []
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(set(found) - {MANIFEST, *m.files})
+    return sorted(set(found) - {MANIFEST, CARD, *m.files})
+
+
+def rollouts_here(parcel: Parcel) -> bool:
+    """Whether there are some that are not sent, and could be."""
+    folder = parcel.artifact.path
+    return any(n.startswith(ROLLOUTS) and (folder / n).is_file() for n in kept_back(parcel))
+
+
+def folded(names: Sequence[str]) -> str:
+    """Names in a row, those of a folder by their number."""
+    folders = Counter(name.partition("/")[0] + "/" for name in names if "/" in name)
+    single = [name for name in names if "/" not in name]
+    counted = [translate("{folder} ({n} files)", folder=f, n=n) for f, n in folders.items()]
+    return ", ".join([*single, *counted])
 
 
 def manifest_of(parcel: Parcel) -> bytes:

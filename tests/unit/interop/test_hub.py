@@ -105,12 +105,15 @@ def test_rollouts_stay_at_home_unless_asked_for(made, hub, tmp_path):
     path = learnt(made, tmp_path / "grpo")
     (path / "notes.txt").write_text("mine")
     plan = plan_push(path, REPO)
-    assert "rollouts/ (3 files)" in "".join(plan.notes)
     assert any("Not part of the artifact" in n and "notes.txt" in n for n in plan.notes)
     push(plan)
     assert not any(name.startswith("rollouts") for name in stored(hub).files)
     got = pull(REPO, tmp_path / "got").artifact
     assert got.hash == open_artifact(path).hash
+    assert any("rollouts/ (3 files)" in note for note in plan.notes)
+    assert any("--rollouts" in note for note in plan.notes)
+    again = plan_push(got.path, REPO).notes  # which has none to send, and a card of its own
+    assert not any("--rollouts" in note or "README" in note for note in again)
     sent(path, rollouts=True)
     assert stored(hub).files["rollouts/000002.jsonl.zst"]
     assert "notes.txt" not in stored(hub).files
