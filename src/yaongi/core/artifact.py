@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from yaongi.core.errors import ArtifactError, StorageError, nearest
+from yaongi.core.errors import ArtifactError, StorageError, nearest, os_reason
 from yaongi.core.files import (
     is_mapping,
     plain,
@@ -432,7 +432,7 @@ def _place_of(out: Path) -> Generator[None]:
         raise StorageError(
             "Cannot write {path}: {reason}. Nothing half-written was kept.",
             path=out,
-            reason=error.strerror,
+            reason=os_reason(error),
         ) from error
 
 
