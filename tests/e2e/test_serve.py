@@ -75,15 +75,11 @@ def test_sigterm_lets_answers_finish_and_takes_no_more(kind, more, request):
     reader.start()
     assert begun.wait(30)
     server.send_signal(signal.SIGTERM)
-
-    def closed():
-        try:
-            httpx.get(f"{url}/health", timeout=5)
-        except httpx.TransportError:
-            return True
-        return False
-
-    serving.wait_until(closed)
+    serving.wait_until(lambda: httpx.get(f"{url}/health").status_code == 503)
+    assert httpx.get(f"{url}/health").json()["status"] == "draining"
+    refused = httpx.post(f"{url}/v1/completions", json={**asked, "stream": False})
+    assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0
+    assert refused.json()["error"]["code"] == "shutting_down"
     assert reader.is_alive()  # it was not over before
     reader.join(60)
     assert server.wait(30) == 0

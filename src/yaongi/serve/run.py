@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ KEY = "YAONGI_API_KEY"
 UNREAD_MS = 60_000
 """How long a client may leave what it was sent unread before its connection ends (Linux). Nothing
 else ends a stream that nobody reads: the answer is made by then, and waits to be sent."""
+TICKS_PER_S = 10
 
 
 def serve(
@@ -68,12 +71,23 @@ def serve(
     )
 
     class Server(uvicorn.Server):
-        """Tells the application that it ends, and leaves the process to its caller."""
+        """Tells the application that it ends, and listens until nobody waits for an answer: a load
+        balancer gets to see in ``/health`` that it has to ask elsewhere. Leaves the process to its
+        caller."""
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
                 ready(listener.getsockname()[1])
+
+        async def main_loop(self) -> None:
+            await super().main_loop()
+            left = limits.drain_s * TICKS_PER_S
+            while left and app.state.service.answering and not self.force_exit:
+                left -= 1
+                await self.on_tick(left)
+                await asyncio.sleep(1 / TICKS_PER_S)
+            self.config.timeout_graceful_shutdown = math.ceil(left / TICKS_PER_S)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             app.state.service.draining = True

@@ -222,6 +222,11 @@ class Service:
         deadline = asyncio.get_running_loop().time() + self.limits.time_s
         return Asked(body.model, prompts, jobs, deadline, dropped)
 
+    @property
+    def answering(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return bool(self._clients)
+
     @contextmanager
     def admitted(self, jobs: int, client: str) -> Iterator[None]:
         """Room for so many answers to a client. Raises Refusal (429, 503)."""
