@@ -45,12 +45,18 @@ def serve(
         overflow: of a conversation that fills the context, see ``infer.context``.
         ready: called with the port once requests are taken.
     Raises:
-        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; or one that
-            cannot be listened on.
+        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; a key no
+            client can send; or an address that cannot be listened on.
         CapabilityError: a package is missing.
     """
     limits = limits or Limits()
     key = os.environ.get(KEY, "").strip() or None  # files of secrets end with a line break
+    if key is not None and not all("!" <= letter <= "~" for letter in key):
+        raise ConfigError(
+            "{name} holds characters that clients cannot send in a header. Letters a-z and A-Z, "
+            "digits and signs of ASCII can be sent, without blanks.",
+            name=KEY,
+        )
     if key is None and not is_loopback(host):
         raise ConfigError(
             "Other machines reach {host}: set {name} (in the environment or .env) to a key that "

@@ -1,0 +1,147 @@
+"""What is wrong with a body, for a person: the field as the client wrote it, and what is expected.
+
+pydantic tells of every member of a union in turn, and of its own types; here the fault that lies
+deepest counts, which is that of the member the client meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+
+from yaongi.core.errors import InputError, nearest
+from yaongi.core.i18n import translate as _
+from yaongi.serve.refusals import Refusal
+from yaongi.serve.schemas import field_names
+
+Fault = Mapping[str, Any]
+"""One of pydantic's: ``loc``, ``type``, ``ctx``, ``msg``."""
+Path = tuple[str | int, ...]
+
+ABSENT = {
+    "logit_bias", "presence_penalty", "frequency_penalty", "echo", "suffix", "best_of", "modalities"
+}  # fmt: skip
+"""Fields OpenAI has, taken only where they change nothing."""
+
+
+def refusal(error: RequestValidationError) -> Refusal:
+    """The first fault of a body (400); what was sent is not repeated."""
+    faults = error.errors()
+    if faults[0]["type"] == "json_invalid":
+        place = faults[0]["loc"][-1]
+        return _refused(
+            InputError("The body is not JSON: it goes wrong at character {n}.", n=place)
+        )
+    found = [(_path(fault, error.body), fault) for fault in faults]
+    first, _first = found[0]
+    found = [(path, fault) for path, fault in found if path[: len(first)] == first]
+    path = max((path for path, _fault in found), key=len)
+    return _told(path, [fault for other, fault in found if other == path])
+
+
+def _path(fault: Fault, body: object) -> Path:
+    """Where it is in ``body``: pydantic also names the member of a union it tried."""
+    path: Path = ()
+    *steps, last = fault["loc"][1:] or (None,)
+    for step in [*steps, last]:
+        known = isinstance(body, Mapping) and step in body
+        if known or (isinstance(body, list) and isinstance(step, int)):
+            path, body = (*path, step), body[step]  # pyright: ignore
+    if fault["type"] == "missing" and last is not None:
+        path = (*path, last)
+    if fault["type"].startswith("union_tag"):
+        path = (*path, "type")
+    return path
+
+
+def _told(path: Path, faults: Sequence[Fault]) -> Refusal:
+    field = ".".join(map(str, path))[:200]
+    kind = faults[0]["type"]
+    if not path:
+        return _refused(
+            InputError("Send a JSON object, with the header 'Content-Type: application/json'.")
+        )
+    if path[0] in ABSENT:
+        error = InputError("What '{field}' asks for is not supported here: leave it out.",
+                           field=path[0])  # fmt: skip
+        return _refused(error, field, code="unsupported")
+    if kind == "literal_error" and "content" in path and path[-1] == "type":
+        error = InputError("{field}: only 'text' is read here; no images, audio, files.",
+                           field=field)  # fmt: skip
+        return _refused(error, field, code="unsupported")
+    if kind in ("missing", "union_tag_not_found"):
+        return _refused(InputError("'{field}' is missing.", field=field), field)
+    if kind == "extra_forbidden":
+        return _refused(_unknown(field, str(path[-1])), field)
+    return _refused(
+        InputError("{field}: expected {what}.", field=field, what=_expected(faults)), field
+    )
+
+
+def _unknown(field: str, name: str) -> InputError:
+    if near := nearest(name, field_names()):
+        return InputError("There is no field '{field}'. Did you mean '{near}'?",
+                          field=field, near=near)  # fmt: skip
+    return InputError("There is no field '{field}' here.", field=field)
+
+
+def _refused(error: InputError, param: str | None = None, code: str = "invalid_value") -> Refusal:
+    return Refusal(400, error, code=code, param=param)
+
+
+def _expected(faults: Sequence[Fault]) -> str:
+    """Any of the types, unless one was right and only its value is not."""
+    values = [fault for fault in faults if not fault["type"].endswith("_type")]
+    said = [_phrase(fault) for fault in values[:1] or faults]
+    return _(" or ").join(dict.fromkeys(said))
+
+
+def _phrase(fault: Fault) -> str:
+    """What would have been right."""
+    amounts: dict[str, Any] = {
+        name: f"{value:g}" if isinstance(value, float) else value
+        for name, value in fault.get("ctx", {}).items()
+    }
+    match fault["type"]:
+        case "string_type" | "string_unicode":
+            return _("text")
+        case "int_type" | "int_from_float":
+            return _("a whole number")
+        case "float_type" | "finite_number":
+            return _("a number")
+        case "bool_type":
+            return _("true or false")
+        case "list_type":
+            return _("a list")
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return _("an object")
+        case "literal_error":
+            return _one_of(amounts["expected"].replace(" or ", ", "))
+        case "union_tag_invalid":
+            return _one_of(amounts["expected_tags"])
+        case "string_pattern_mismatch":
+            return _("text that fits {pattern}", **amounts)
+        case "greater_than_equal":
+            return _("a number of at least {ge}", **amounts)
+        case "greater_than":
+            return _("a number above {gt}", **amounts)
+        case "less_than_equal":
+            return _("a number of at most {le}", **amounts)
+        case "less_than":
+            return _("a number below {lt}", **amounts)
+        case "string_too_short":
+            return _("text of at least {min_length} characters", **amounts)
+        case "string_too_long":
+            return _("text of at most {max_length} characters", **amounts)
+        case "too_short":
+            return _("a list with {min_length} or more entries", **amounts)
+        case "too_long":
+            return _("a list with at most {max_length} entries", **amounts)
+        case _:
+            return fault["msg"]
+
+
+def _one_of(choices: str) -> str:
+    return _("one of {choices}", choices=choices) if "," in choices else choices
