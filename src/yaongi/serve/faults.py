@@ -59,11 +59,11 @@ def _path(fault: Fault, body: object) -> Path:
 def _told(path: Path, faults: Sequence[Fault]) -> Refusal:
     field = ".".join(map(str, path))[:200]
     kind = faults[0]["type"]
-    if not path:
+    if not path and kind != "string_unicode":
         return _refused(
             InputError("Send a JSON object, with the header 'Content-Type: application/json'.")
         )
-    if path[0] in ABSENT:
+    if path and path[0] in ABSENT:
         error = InputError("What '{field}' asks for is not supported here: leave it out.",
                            field=path[0])  # fmt: skip
         return _refused(error, field, code="unsupported")
@@ -76,7 +76,8 @@ def _told(path: Path, faults: Sequence[Fault]) -> Refusal:
     if kind == "extra_forbidden":
         return _refused(_unknown(field, str(path[-1])), field)
     return _refused(
-        InputError("{field}: expected {what}.", field=field, what=_expected(faults)), field
+        InputError("{field}: expected {what}.", field=field or "body", what=_expected(faults)),
+        field or None,
     )
 
 
@@ -105,8 +106,10 @@ def _phrase(fault: Fault) -> str:
         for name, value in fault.get("ctx", {}).items()
     }
     match fault["type"]:
-        case "string_type" | "string_unicode":
+        case "string_type":
             return _("text")
+        case "string_unicode":
+            return _("text in valid Unicode")
         case "int_type" | "int_from_float":
             return _("a whole number")
         case "float_type" | "finite_number":

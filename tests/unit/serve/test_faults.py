@@ -6,6 +6,8 @@ import pytest
 import serving
 from serving import HELLO, NAME
 
+from yaongi.serve.refusals import as_json
+
 IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
 BAD_CHATS = [
     ({"temperature": 99}, "temperature: expected a number of at most 2."),
@@ -96,9 +98,14 @@ def test_korean_is_sent_as_it_is_read(web):
     asked = {"model": "고양이", "prompt": "x"}
     found = web.post("/v1/completions", json=asked)
     assert "고양이" in found.content.decode("utf-8")
-    half = json.dumps({**asked, "\ud800": 1})  # of a surrogate pair
-    broken = web.post("/v1/completions", content=half, headers={"Content-Type": "application/json"})
-    assert "\\ud800" in broken.content.decode("utf-8")
+    half = '"\ud800 고양이"'  # of a surrogate pair, which UTF-8 has not
+    assert as_json(half) == b'"\\"\\ud800 ' + "고양이".encode() + b'\\""'
+    assert json.loads(as_json(half)) == half
+    broken = json.dumps({**asked, "\ud800": 1})
+    found = web.post(
+        "/v1/completions", content=broken, headers={"Content-Type": "application/json"}
+    )
+    assert found.json()["error"]["message"] == "body: expected text in valid Unicode."
 
 
 def test_tokenizing_needs_no_name(web):
