@@ -54,11 +54,13 @@ FAST = {"temperature": 0, "max_tokens": 2000}  # llama.cpp is faster
 
 @pytest.mark.parametrize(("kind", "more"), [("folder", {}), ("gguf", FAST)])
 def test_sigterm_lets_answers_finish_and_takes_no_more(kind, more, request):
-    server = start(request.getfixturevalue(kind), "--name", "sft")
+    server = start(request.getfixturevalue(kind), "--name", "sft", "--temperature", "0.5")
     assert server.stdout is not None
     line = server.stdout.readline()
     assert "sft answers at http://127.0.0.1:" in line
     url = line.split()[3]
+    [card] = httpx.get(f"{url}/v1/models").json()["data"]
+    assert card["default_sampling_params"]["temperature"] == 0.5
     asked = {"model": "sft", "prompt": "고양이가", "max_tokens": 400, "stream": True, "seed": 0}
     asked |= more
     lines: list[str] = []

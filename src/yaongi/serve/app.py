@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +40,7 @@ def build_app(
     *,
     limits: Limits | None = None,
     overflow: str = Overflow.ERROR,
+    sampling: Mapping[str, float] | None = None,
     host: str = "127.0.0.1",
     host_names: Iterable[str] = (),
     key: str | None = None,
@@ -50,11 +51,12 @@ def build_app(
         model: a ``yaongi.Model``.
         name: what clients call it.
         overflow: of a conversation that fills the context, see ``infer.context``.
+        sampling: what a request gets that gives no settings; see ``Service``.
         host: the address it will listen on, and ``host_names`` further names it goes by.
         key: what clients must send; None asks for nothing.
     """
     limits = limits or Limits()
-    service = Service(model, name, limits, overflow)
+    service = Service(model, name, limits, overflow, sampling)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -44,13 +44,13 @@ def refusal(error: RequestValidationError) -> Refusal:
 def _path(fault: Fault, body: object) -> Path:
     """Where it is in ``body``: pydantic also names the member of a union it tried."""
     path: Path = ()
-    *steps, last = fault["loc"][1:] or (None,)
-    for step in [*steps, last]:
+    steps = fault["loc"][1:]
+    for step in steps:
         known = isinstance(body, Mapping) and step in body
         if known or (isinstance(body, list) and isinstance(step, int)):
             path, body = (*path, step), body[step]  # pyright: ignore
-    if fault["type"] == "missing" and last is not None:
-        path = (*path, last)
+    if fault["type"] == "missing":
+        path = (*path, *steps[-1:])
     if fault["type"].startswith("union_tag"):
         path = (*path, "type")
     return path

@@ -178,6 +178,7 @@ def _model(service: Service, name: str) -> dict[str, Any]:
         "parent": None if adapter == BASE else service.name,
         "max_model_len": service.model.context_len,
         "default_sampling_params": service.defaults,
+        "chosen_sampling_params": sorted(service.chosen),
     }
 
 

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -32,6 +32,7 @@ def serve(
     host_names: Iterable[str] = (),
     limits: Limits | None = None,
     overflow: str = "error",
+    sampling: Mapping[str, float] | None = None,
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; returns once what was begun is finished, after a
@@ -43,6 +44,7 @@ def serve(
         port: 0 takes a free one.
         host_names: further names clients reach it by.
         overflow: of a conversation that fills the context, see ``infer.context``.
+        sampling: what a request gets that gives no settings, before the model's own.
         ready: called with the port once requests are taken.
     Raises:
         ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; a key no
@@ -73,7 +75,14 @@ def serve(
 
     listener = listen(host, port)
     app = build_app(
-        model, name, limits=limits, overflow=overflow, host=host, host_names=host_names, key=key
+        model,
+        name,
+        limits=limits,
+        overflow=overflow,
+        sampling=sampling,
+        host=host,
+        host_names=host_names,
+        key=key,
     )
 
     class Server(uvicorn.Server):
