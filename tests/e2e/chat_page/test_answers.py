@@ -108,7 +108,7 @@ def test_a_number_that_is_out_of_range_is_told_and_not_sent(chat: Chat) -> None:
     temperature = chat.page.get_by_label("Temperature")
     temperature.fill("9")
     told = chat.page.get_by_role("dialog").get_by_role("alert")
-    expect(told).to_have_text("Temperature: from 0 to 2. Until then the default is used.")
+    expect(told).to_have_text("Temperature: a number from 0 to 2. Until then the default is taken.")
     expect(temperature).to_have_attribute("aria-invalid", "true")
     chat.page.get_by_label("Top-k").fill("1.5")
     expect(told).to_contain_text("Top-k: a whole number from 0.")

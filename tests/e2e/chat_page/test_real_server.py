@@ -94,7 +94,7 @@ def test_what_the_server_does_by_itself_is_told(browser: Browser) -> None:
         chat = Chat(browser, SimpleNamespace(url=url))
         chat.set(max_tokens="20")
         chat.press("Settings")
-        expected = {"temperature": "0.3 (page’s default)", "top_k": "0 (server’s default)",
+        expected = {"temperature": "0.3 (default)", "top_k": "0 (default)",
                     "max_tokens": "server’s default", "seed": "random"}  # fmt: skip
         for name, hint in expected.items():
             field = chat.page.locator(f"#settings [name={name}]")
@@ -116,7 +116,7 @@ def test_a_temperature_somebody_chose_for_the_model_is_taken(browser: Browser) -
         chat = Chat(browser, SimpleNamespace(url=url))
         chat.press("Settings")
         hint = chat.page.get_by_label("Temperature").get_attribute("placeholder")
-        assert hint == "1 (server’s default)"
+        assert hint == "1 (default)"
         chat.page.keyboard.press("Escape")
         with chat.page.expect_request("**/v1/chat/completions") as sent:
             chat.write("안녕")

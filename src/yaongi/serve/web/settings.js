@@ -10,16 +10,14 @@ const form = dialog.querySelector("form");
 const keyProblem = document.getElementById("key-problem");
 const outOfRange = document.getElementById("out-of-range");
 
-let defaults = {}; // the server's, for the model that is asked
-let pages = {}; // the page's own, which come before them
+let defaults = {}; // for the model that is asked: the server's, and before them the page's own
 
 /**
  * Open the dialog on a conversation's settings; `changed(settings)` hears of every valid change.
  * `problem` says why the key is asked for.
  */
 export function openSettings(settings, { changed, focused = null, problem = "", taken = {}, own = {} }) {
-  defaults = taken;
-  pages = own;
+  defaults = { ...taken, ...own };
   keyProblem.textContent = problem;
   hint();
   form.elements.system.value = settings.system ?? "";
@@ -36,8 +34,7 @@ export function openSettings(settings, { changed, focused = null, problem = "", 
 /** What an empty field means, where the server tells it. */
 function hint() {
   for (const name of NUMBERS.filter((name) => name !== "seed")) {
-    let told = name in defaults ? say("defaultOf", { n: defaults[name] }) : say("serverDefault");
-    if (name in pages) told = say("pageDefault", { n: pages[name] });
+    const told = name in defaults ? say("defaultOf", { n: defaults[name] }) : say("serverDefault");
     form.elements[name].placeholder = told;
   }
 }
@@ -46,7 +43,8 @@ function hint() {
 function complain() {
   const fields = NUMBERS.map((name) => form.elements[name]);
   for (const field of fields) field.ariaInvalid = String(!field.validity.valid);
-  outOfRange.textContent = fields.filter((field) => !field.validity.valid).map(range).join(" ");
+  const wrong = fields.filter((field) => !field.validity.valid).map(range);
+  outOfRange.textContent = wrong.length ? [...wrong, say("notTaken")].join("\n") : "";
 }
 
 function range({ labels, min, max, step }) {
