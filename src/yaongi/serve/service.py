@@ -23,6 +23,7 @@ from yaongi.core.errors import ConfigError, DataError, EngineError, InputError
 from yaongi.infer.context import Fitted, Overflow, latest
 from yaongi.infer.request import Event, Request
 from yaongi.infer.rules import Generation, room_behind
+from yaongi.infer.sampling import Sampling
 from yaongi.model.adapted import BASE
 from yaongi.serve.grammar import Grammars, Processors
 from yaongi.serve.hosts import is_loopback
@@ -75,6 +76,9 @@ class Service:
         overflow: what happens to a conversation that fills the context.
         sampling: settings of ``Sampling`` for requests that give none, before the model's own.
 
+    Raises:
+        ConfigError: a setting out of range, or two models of one name.
+
     Attributes:
         chosen: the sampling settings that somebody chose for this model.
         defaults: those and OpenAI's: what a request gets that gives none.
@@ -94,6 +98,7 @@ class Service:
         self.name = name
         self.overflow = Overflow(overflow)
         self.chosen: dict[str, float] = {**model.sampling, **(sampling or {})}
+        parse(Sampling, self.chosen)  # told now, not at every request
         self.defaults = OPENAI | self.chosen
         self.limits = limits
         self.worker = Worker(model, limits.rows)

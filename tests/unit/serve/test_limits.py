@@ -11,7 +11,7 @@ import torch
 from serving import HELLO, NAME, wait_until
 
 from yaongi.api import Model
-from yaongi.core.errors import ArtifactError
+from yaongi.core.errors import ArtifactError, ConfigError
 from yaongi.infer.engine import Engine
 from yaongi.model.adapted import BASE
 from yaongi.serve.limits import Limits
@@ -335,3 +335,5 @@ def test_settings_of_a_model_that_are_out_of_range_are_told_before_anything_is_s
     (tmp_path / "generation_config.json").write_text('{"temperature": -1}')
     with pytest.raises(ArtifactError, match="generation_config"):
         serving.application(serving.model(path=tmp_path))
+    with pytest.raises(ConfigError, match="temperature"):
+        serving.application(sampling={"temperature": float("nan")})  # which passes any range
