@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 
+from yaongi.core.config import wanted
 from yaongi.core.errors import InputError, nearest
 from yaongi.core.i18n import translate as _
 from yaongi.serve.refusals import Refusal
@@ -24,6 +25,9 @@ ABSENT = {
     "logit_bias", "presence_penalty", "frequency_penalty", "echo", "suffix", "best_of", "modalities"
 }  # fmt: skip
 """Fields OpenAI has, taken only where they change nothing."""
+KINDS = {"string": "string", "int": "integer", "float": "number", "bool": "boolean",
+         "list": "array", "dict": "object", "model": "object"}  # fmt: skip
+"""The first word of pydantic's name of a fault -> JSON's of the kind it expects."""
 
 
 def refusal(error: RequestValidationError) -> Refusal:
@@ -75,10 +79,9 @@ def _told(path: Path, faults: Sequence[Fault]) -> Refusal:
         return _refused(InputError("'{field}' is missing.", field=field), field)
     if kind == "extra_forbidden":
         return _refused(_unknown(field, str(path[-1])), field)
-    return _refused(
-        InputError("{field}: expected {what}.", field=field or "body", what=_expected(faults)),
-        field or None,
-    )
+    message = _wanted(faults)
+    error = InputError("{field}: {message}.", field=field or "body", message=message)
+    return _refused(error, field or None)
 
 
 def _unknown(field: str, name: str) -> InputError:
@@ -92,59 +95,15 @@ def _refused(error: InputError, param: str | None = None, code: str = "invalid_v
     return Refusal(400, error, code=code, param=param)
 
 
-def _expected(faults: Sequence[Fault]) -> str:
-    """Any of the types, unless one was right and only its value is not."""
-    values = [fault for fault in faults if not fault["type"].endswith("_type")]
-    said = [_phrase(fault) for fault in values[:1] or faults]
-    return _(" or ").join(dict.fromkeys(said))
-
-
-def _phrase(fault: Fault) -> str:
-    """What would have been right."""
-    amounts: dict[str, Any] = {
-        name: f"{value:g}" if isinstance(value, float) else value
-        for name, value in fault.get("ctx", {}).items()
-    }
-    match fault["type"]:
-        case "string_type":
-            return _("text")
-        case "string_unicode":
-            return _("text in valid Unicode")
-        case "int_type" | "int_from_float":
-            return _("a whole number")
-        case "float_type" | "finite_number":
-            return _("a number")
-        case "bool_type":
-            return _("true or false")
-        case "list_type":
-            return _("a list")
-        case "dict_type" | "model_type" | "model_attributes_type":
-            return _("an object")
-        case "literal_error":
-            return _one_of(amounts["expected"].replace(" or ", ", "))
-        case "union_tag_invalid":
-            return _one_of(amounts["expected_tags"])
-        case "string_pattern_mismatch":
-            return _("text that fits {pattern}", **amounts)
-        case "greater_than_equal":
-            return _("a number of at least {ge}", **amounts)
-        case "greater_than":
-            return _("a number above {gt}", **amounts)
-        case "less_than_equal":
-            return _("a number of at most {le}", **amounts)
-        case "less_than":
-            return _("a number below {lt}", **amounts)
-        case "string_too_short":
-            return _("text of at least {min_length} characters", **amounts)
-        case "string_too_long":
-            return _("text of at most {max_length} characters", **amounts)
-        case "too_short":
-            return _("a list with {min_length} or more entries", **amounts)
-        case "too_long":
-            return _("a list with at most {max_length} entries", **amounts)
-        case _:
-            return fault["msg"]
-
-
-def _one_of(choices: str) -> str:
-    return _("one of {choices}", choices=choices) if "," in choices else choices
+def _wanted(faults: Sequence[Fault]) -> str:
+    """One of the kinds, unless one was right and only its value is not."""
+    for fault in faults:
+        if not fault["type"].endswith("_type"):
+            return wanted(fault)
+    names = [fault["type"].partition("_")[0] for fault in faults]
+    kinds = list(dict.fromkeys(KINDS.get(name, name) for name in names))
+    if kinds == ["object"]:
+        return _("must be an object")
+    if len(kinds) == 1:
+        return wanted(faults[0])
+    return _("must be one of {expected}", expected=", ".join(kinds))

@@ -10,27 +10,28 @@ from yaongi.serve.refusals import as_json
 
 IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
 BAD_CHATS = [
-    ({"temperature": 99}, "temperature: expected a number of at most 2."),
-    ({"temperature": "hot"}, "temperature: expected a number."),
-    ({"n": 1.5}, "n: expected a whole number."),
-    ({"n": 0}, "n: expected a number of at least 1."),
-    ({"stop": 5}, "stop: expected text or a list."),
-    ({"stop": ["x"] * 99}, "stop: expected a list with at most 16 entries."),
-    ({"stop": "x" * 999}, "stop: expected text of at most 256 characters."),
-    ({"messages": []}, "messages: expected a list with 1 or more entries."),
+    ({"temperature": 99}, "temperature: must be 2 or less."),
+    ({"temperature": "hot"}, "temperature: must be a number."),
+    ({"n": 1.5}, "n: must be a whole number."),
+    ({"n": 0}, "n: must be 1 or more."),
+    ({"stop": 5}, "stop: must be one of string, array."),
+    ({"stop": ["x"] * 99}, "stop: takes at most 16 entries."),
+    ({"stop": "x" * 999}, "stop: must have at most 256 characters."),
+    ({"messages": []}, "messages: must not be empty."),
     ({"messages": [*HELLO, {}]}, "'messages.1.role' is missing."),
-    ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content: expected text or a list"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content: must be one of "),
     ({"messages": [{"role": "user", "content": [IMAGE]}]},
      "messages.0.content.0.type: only 'text' is read here; no images"),
-    ({"messages": [{"role": "cat"}]}, "messages.0.role: expected one of 'system', 'developer', "),
-    ({"response_format": {"type": "xml"}}, "response_format.type: expected one of 'text', 'json_"),
+    ({"messages": [{"role": "cat"}]}, "messages.0.role: must be one of 'system', 'developer', "),
+    ({"response_format": {"type": "xml"}}, "response_format.type: must be one of 'text', 'json_"),
     ({"response_format": {}}, "'response_format.type' is missing."),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
      "'response_format.json_schema.schema' is missing."),
     ({"tool_choice": {"type": "function", "function": {}}},
      "'tool_choice.function.name' is missing."),
-    ({"stream": "yes"}, "stream: expected true or false."),
-    ({"metadata": {"cat": 5}}, "metadata.cat: expected text."),
+    ({"tools": [5]}, "tools.0: must be an object."),
+    ({"stream": "yes"}, "stream: must be true or false."),
+    ({"metadata": {"cat": 5}}, "metadata.cat: must be a text."),
     ({"logit_bias": {"5": 1}}, "What 'logit_bias' asks for is not supported here"),
     ({"presence_penalty": 1.0}, "What 'presence_penalty' asks for is not supported here"),
     ({"temprature": 1}, "There is no field 'temprature'. Did you mean 'temperature'?"),
@@ -62,9 +63,9 @@ def test_a_field_is_told_with_what_is_expected(web, fields, told):
 @pytest.mark.parametrize(
     ("prompt", "told"),
     [
-        (5, "prompt: expected text or a list."),
-        ([[]], "prompt.0: expected a list with 1 or more entries."),
-        ([["a"]], "prompt.0.0: expected a whole number."),
+        (5, "prompt: must be one of string, array."),
+        ([[]], "prompt.0: must not be empty."),
+        ([["a"]], "prompt.0.0: must be a whole number."),
     ],
 )
 def test_of_several_kinds_the_nearest_counts(web, prompt, told):
@@ -105,7 +106,7 @@ def test_korean_is_sent_as_it_is_read(web):
     found = web.post(
         "/v1/completions", content=broken, headers={"Content-Type": "application/json"}
     )
-    assert found.json()["error"]["message"] == "body: expected text in valid Unicode."
+    assert found.json()["error"]["message"] == "body: must be text in valid Unicode."
 
 
 def test_tokenizing_needs_no_name(web):

@@ -64,7 +64,7 @@ export const WORDS = {
   message: ["Message", "메시지"],
   messageHint: ["Write a message", "메시지를 입력하세요"],
   keys: ["Enter sends · Shift+Enter new line · Esc stops", "Enter 보내기 · Shift+Enter 줄바꿈 · Esc 멈추기"],
-  stillAnswering: ["The answer is still coming. What you wrote stays here; Esc stops the answer.", "아직 답하고 있습니다. 입력한 내용은 그대로 남아 있습니다. 답을 멈추려면 Esc를 누르세요."],
+  stillAnswering: ["The answer is still coming. What you wrote stays here. Stop or Esc ends the answer.", "아직 답하고 있습니다. 입력한 내용은 그대로 남아 있습니다. 답을 멈추려면 멈추기 단추나 Esc를 누르세요."],
   send: ["Send", "보내기"],
   stop: ["Stop", "멈추기"],
   latest: ["To the latest message", "마지막 메시지로"],
