@@ -142,7 +142,7 @@ async def _http(request: Request, error: Exception) -> Response:
         known = InputError("{path} takes {methods}, not {method}.",
                            path=path, methods=taken, method=request.method)  # fmt: skip
         status, message, headers = 405, str(known), {"Allow": taken}
-    elif status == 404 or path.startswith("/v1/"):  # elsewhere the page's files answer, to GET only
+    elif status == 404 or path.startswith("/v1"):  # elsewhere the page's files answer, to GET only
         hint = did_you_mean(path, request.app.openapi()["paths"])
         unknown = InputError("There is no {path}. {hint}", path=path, hint=hint)
         status, message, headers = 404, str(unknown), None

@@ -100,7 +100,7 @@ def _wanted(faults: Sequence[Fault]) -> str:
     for fault in faults:
         if not fault["type"].endswith("_type"):
             return wanted(fault)
-    names = [fault["type"].partition("_")[0] for fault in faults]
+    names: list[str] = [fault["type"].partition("_")[0] for fault in faults]
     kinds = list(dict.fromkeys(KINDS.get(name, name) for name in names))
     if kinds == ["object"]:
         return _("must be an object")

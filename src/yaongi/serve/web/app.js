@@ -130,7 +130,7 @@ async function answer(place) {
   runs.delete(conversation.id);
   keep(conversation);
   if (shown === conversation) draw();
-  if (!offered.length) findModels();
+  if (!offered.length && !run.answer.problem) findModels(); // a problem has its own way on
 }
 
 function stop() {
