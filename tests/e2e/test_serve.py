@@ -54,11 +54,13 @@ FAST = {"temperature": 0, "max_tokens": 2000}  # llama.cpp is faster
 
 @pytest.mark.parametrize(("kind", "more"), [("folder", {}), ("gguf", FAST)])
 def test_sigterm_lets_answers_finish_and_takes_no_more(kind, more, request):
-    server = start(request.getfixturevalue(kind), "--name", "sft")
+    server = start(request.getfixturevalue(kind), "--name", "sft", "--temperature", "0.5")
     assert server.stdout is not None
     line = server.stdout.readline()
     assert "sft answers at http://127.0.0.1:" in line
     url = line.split()[3]
+    [card] = httpx.get(f"{url}/v1/models").json()["data"]
+    assert card["default_sampling_params"]["temperature"] == 0.5
     asked = {"model": "sft", "prompt": "고양이가", "max_tokens": 400, "stream": True, "seed": 0}
     asked |= more
     lines: list[str] = []
@@ -75,15 +77,11 @@ def test_sigterm_lets_answers_finish_and_takes_no_more(kind, more, request):
     reader.start()
     assert begun.wait(30)
     server.send_signal(signal.SIGTERM)
-
-    def closed():
-        try:
-            httpx.get(f"{url}/health", timeout=5)
-        except httpx.TransportError:
-            return True
-        return False
-
-    serving.wait_until(closed)
+    serving.wait_until(lambda: httpx.get(f"{url}/health").status_code == 503)
+    assert httpx.get(f"{url}/health").json()["status"] == "draining"
+    refused = httpx.post(f"{url}/v1/completions", json={**asked, "stream": False})
+    assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0
+    assert refused.json()["error"]["code"] == "shutting_down"
     assert reader.is_alive()  # it was not over before
     reader.join(60)
     assert server.wait(30) == 0

@@ -43,6 +43,9 @@ GGUF_ROWS = 4
 @overflow_option("error")
 @prompt_weights_option
 @compile_option
+@click.option("--temperature", type=click.FloatRange(0, 2),
+              help=_("What a request gets that gives none; if not given, the model's own, or "
+                     "OpenAI's 1. 0 always takes the most likely token."))  # fmt: skip
 @click.option("--name", help=_("What clients call the model; its folder's name by default."))
 @click.option("--host", default="127.0.0.1", show_default=True, help=_("Address to listen on."))
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
@@ -66,6 +69,7 @@ def command(
     overflow: str,
     prompt_weights: Any,
     compile: Any,
+    temperature: float | None,
     name: str | None,
     host: str,
     port: int,
@@ -103,5 +107,6 @@ def command(
         host_names=host_name,
         limits=parse(Limits, limits),
         overflow=overflow,
+        sampling={} if temperature is None else {"temperature": temperature},
         ready=ready,
     )

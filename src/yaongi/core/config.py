@@ -206,14 +206,18 @@ def _explain(item: Any, where: str) -> str:
     return translate(
         "{path}: {message} (got {value})",
         path=path,
-        message=_wanted(item),
+        message=wanted(item),
         value=reprlib.repr(item["input"]),
     )
 
 
-def _wanted(item: Any) -> str:
-    """What a value should have been, in the user's language; else in pydantic's words."""
-    context = {k: str(v).replace(" or ", ", ") for k, v in item.get("ctx", {}).items()}
+def wanted(item: Any) -> str:
+    """What a value that pydantic refused should have been, in the user's language; else in its
+    words."""
+    context = {
+        name: f"{value:g}" if isinstance(value, float) else str(value).replace(" or ", ", ")
+        for name, value in item.get("ctx", {}).items()
+    }
     limits = {
         "greater_than": translate("must be more than {gt}"),
         "greater_than_equal": translate("must be {ge} or more"),
@@ -223,6 +227,12 @@ def _wanted(item: Any) -> str:
         "too_short": translate("must not be empty")
         if context.get("min_length") == "1"
         else translate("needs at least {min_length} entries"),
+        "too_long": translate("takes at most {max_length} entries"),
+        "string_too_short": translate("must not be empty"),
+        "string_too_long": translate("must have at most {max_length} characters"),
+        "string_pattern_mismatch": translate("must fit the pattern {pattern}"),
+        "string_unicode": translate("must be text in valid Unicode"),
+        "union_tag_invalid": translate("must be one of {expected_tags}"),
     }
     if item["type"] in limits:
         return limits[item["type"]].format(**context)

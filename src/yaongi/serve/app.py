@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,17 +15,18 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from yaongi.core.errors import InputError, did_you_mean, nearest
+from yaongi.core.errors import InputError, did_you_mean
 from yaongi.core.i18n import translate as _
 from yaongi.infer.context import Overflow
 from yaongi.serve import openai
 from yaongi.serve.door import Door
+from yaongi.serve.faults import refusal
 from yaongi.serve.limits import Limits
 from yaongi.serve.metrics import Counted
 from yaongi.serve.refusals import JSON, Refusal, error_body
-from yaongi.serve.schemas import field_names
 from yaongi.serve.service import Service
 from yaongi.serve.stream import ClientGone
 
@@ -39,6 +40,7 @@ def build_app(
     *,
     limits: Limits | None = None,
     overflow: str = Overflow.ERROR,
+    sampling: Mapping[str, float] | None = None,
     host: str = "127.0.0.1",
     host_names: Iterable[str] = (),
     key: str | None = None,
@@ -49,11 +51,12 @@ def build_app(
         model: a ``yaongi.Model``.
         name: what clients call it.
         overflow: of a conversation that fills the context, see ``infer.context``.
+        sampling: what a request gets that gives no settings; see ``Service``.
         host: the address it will listen on, and ``host_names`` further names it goes by.
         key: what clients must send; None asks for nothing.
     """
     limits = limits or Limits()
-    service = Service(model, name, limits, overflow)
+    service = Service(model, name, limits, overflow, sampling)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -124,26 +127,33 @@ async def _input(_request: Request, error: Exception) -> Response:
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
-    """The first fault of a body; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")[:200]
-    reason = first["msg"]
-    if first["type"] == "extra_forbidden" and (near := nearest(where, field_names())):
-        reason = _("there is no such field. Did you mean '{near}'?", near=near)
-    message = _("{field}: {reason}").format(field=where or "body", reason=reason)
-    return JSON(error_body(400, message, code="invalid_value", param=where or None), 400)
+    return refusal(error).response()
 
 
 async def _http(request: Request, error: Exception) -> Response:
+    """A path or a method that is none, or a body that is no text."""
     assert isinstance(error, HTTPException)
-    message = str(error.detail)
-    if error.status_code == 404:
-        path = request.url.path[:200]
+    status, message, headers = error.status_code, str(error.detail), error.headers
+    path, taken = request.url.path[:200], _methods(request)
+    if status == 400:
+        message = _("The body cannot be read: JSON in UTF-8 is expected.")
+    elif taken and status in (404, 405):
+        known = InputError("{path} takes {methods}, not {method}.",
+                           path=path, methods=taken, method=request.method)  # fmt: skip
+        status, message, headers = 405, str(known), {"Allow": taken}
+    elif status == 404 or path.startswith("/v1"):  # elsewhere the page's files answer, to GET only
         hint = did_you_mean(path, request.app.openapi()["paths"])
-        message = str(InputError("There is no {path}. {hint}", path=path, hint=hint))
-    body = error_body(error.status_code, message, code="http_error")
-    return JSON(body, error.status_code, headers=error.headers)
+        unknown = InputError("There is no {path}. {hint}", path=path, hint=hint)
+        status, message, headers = 404, str(unknown), None
+    return JSON(error_body(status, message, code="http_error"), status, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """Those of the routes at the path of a request; none where there is no route."""
+    routes = [*openai.router.routes, *request.app.routes]
+    here = [r for r in routes if isinstance(r, Route) and r.path_regex.match(request.url.path)]
+    return ", ".join(sorted({m for route in here for m in route.methods or ()}))
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -148,7 +148,8 @@ async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
 async def tokenize(request: Request, body: TokenizeRequest) -> Response:
     """The ids of a text, or of the prompt a conversation becomes."""
     service = _service(request)
-    service.adapter(body.model)
+    if body.model is not None:
+        service.adapter(body.model)
     if (body.prompt is None) == (body.messages is None):
         raise Refusal(
             400,
@@ -177,6 +178,7 @@ def _model(service: Service, name: str) -> dict[str, Any]:
         "parent": None if adapter == BASE else service.name,
         "max_model_len": service.model.context_len,
         "default_sampling_params": service.defaults,
+        "chosen_sampling_params": sorted(service.chosen),
     }
 
 

@@ -82,8 +82,15 @@ def error_body(status: int, message: str, *, code: str, param: str | None = None
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def as_json(value: Any) -> bytes:
+    """JSON in UTF-8, to be read by people too. Half a surrogate pair, which a client may have sent,
+    is in a string always, and escaped there."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace")
+
+
 class JSON(Response):
-    """JSON in ASCII, so that no half of a surrogate pair a client sent can break it."""
+    """A body of JSON."""
 
     media_type = "application/json"
 
@@ -94,4 +101,4 @@ class JSON(Response):
 
     def render(self, content: Any) -> bytes:
         """The body."""
-        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        return as_json(content)

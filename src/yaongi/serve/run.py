@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -18,6 +20,7 @@ KEY = "YAONGI_API_KEY"
 UNREAD_MS = 60_000
 """How long a client may leave what it was sent unread before its connection ends (Linux). Nothing
 else ends a stream that nobody reads: the answer is made by then, and waits to be sent."""
+TICKS_PER_S = 10
 
 
 def serve(
@@ -29,6 +32,7 @@ def serve(
     host_names: Iterable[str] = (),
     limits: Limits | None = None,
     overflow: str = "error",
+    sampling: Mapping[str, float] | None = None,
     ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; returns once what was begun is finished, after a
@@ -40,14 +44,21 @@ def serve(
         port: 0 takes a free one.
         host_names: further names clients reach it by.
         overflow: of a conversation that fills the context, see ``infer.context``.
+        sampling: what a request gets that gives no settings, before the model's own.
         ready: called with the port once requests are taken.
     Raises:
-        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; or one that
-            cannot be listened on.
+        ConfigError: an address other machines reach, and no key in ``YAONGI_API_KEY``; a key no
+            client can send; or an address that cannot be listened on.
         CapabilityError: a package is missing.
     """
     limits = limits or Limits()
     key = os.environ.get(KEY, "").strip() or None  # files of secrets end with a line break
+    if key is not None and not all("!" <= letter <= "~" for letter in key):
+        raise ConfigError(
+            "{name} holds characters that clients cannot send in a header. Letters a-z and A-Z, "
+            "digits and signs of ASCII can be sent, without blanks.",
+            name=KEY,
+        )
     if key is None and not is_loopback(host):
         raise ConfigError(
             "Other machines reach {host}: set {name} (in the environment or .env) to a key that "
@@ -64,16 +75,34 @@ def serve(
 
     listener = listen(host, port)
     app = build_app(
-        model, name, limits=limits, overflow=overflow, host=host, host_names=host_names, key=key
+        model,
+        name,
+        limits=limits,
+        overflow=overflow,
+        sampling=sampling,
+        host=host,
+        host_names=host_names,
+        key=key,
     )
 
     class Server(uvicorn.Server):
-        """Tells the application that it ends, and leaves the process to its caller."""
+        """Tells the application that it ends, and listens until nobody waits for an answer: a load
+        balancer gets to see in ``/health`` that it has to ask elsewhere. Leaves the process to its
+        caller."""
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
                 ready(listener.getsockname()[1])
+
+        async def main_loop(self) -> None:
+            await super().main_loop()
+            left = limits.drain_s * TICKS_PER_S
+            while left and app.state.service.answering and not self.force_exit:
+                left -= 1
+                await self.on_tick(left)
+                await asyncio.sleep(1 / TICKS_PER_S)
+            self.config.timeout_graceful_shutdown = math.ceil(left / TICKS_PER_S)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             app.state.service.draining = True

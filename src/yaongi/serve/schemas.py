@@ -210,9 +210,10 @@ class EmbeddingRequest(Body):
 
 
 class TokenizeRequest(Body):
-    """``POST /v1/tokenize``: a text, or the prompt a conversation becomes; vLLM's fields."""
+    """``POST /v1/tokenize``: a text, or the prompt a conversation becomes; vLLM's fields. No model
+    needs to be named: all here have the same tokenizer."""
 
-    model: Name
+    model: Name | None = None
     prompt: Text | None = None
     messages: Annotated[list[Turn], Field(min_length=1, max_length=4096)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None

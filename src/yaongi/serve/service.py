@@ -10,7 +10,7 @@ import functools
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from yaongi.core.errors import ConfigError, DataError, EngineError, InputError
 from yaongi.infer.context import Fitted, Overflow, latest
 from yaongi.infer.request import Event, Request
 from yaongi.infer.rules import Generation, room_behind
+from yaongi.infer.sampling import Sampling
 from yaongi.model.adapted import BASE
 from yaongi.serve.grammar import Grammars, Processors
 from yaongi.serve.hosts import is_loopback
@@ -73,20 +74,32 @@ class Service:
     Args:
         name: what clients call the model; its adapters go by their own names.
         overflow: what happens to a conversation that fills the context.
+        sampling: settings of ``Sampling`` for requests that give none, before the model's own.
+
+    Raises:
+        ConfigError: a setting out of range, or two models of one name.
 
     Attributes:
-        defaults: the sampling settings of a request that gives none.
+        chosen: the sampling settings that somebody chose for this model.
+        defaults: those and OpenAI's: what a request gets that gives none.
         started: Unix time.
         draining: whether new requests are refused, because the server is about to end.
     """
 
     def __init__(
-        self, model: Model, name: str, limits: Limits, overflow: str = Overflow.ERROR
+        self,
+        model: Model,
+        name: str,
+        limits: Limits,
+        overflow: str = Overflow.ERROR,
+        sampling: Mapping[str, float] | None = None,
     ) -> None:
         self.model = model
         self.name = name
         self.overflow = Overflow(overflow)
-        self.defaults: dict[str, float] = OPENAI | model.sampling
+        self.chosen: dict[str, float] = {**model.sampling, **(sampling or {})}
+        parse(Sampling, self.chosen)  # told now, not at every request
+        self.defaults = OPENAI | self.chosen
         self.limits = limits
         self.worker = Worker(model, limits.rows)
         self.tokenizer = self.worker.tokenizer
@@ -221,6 +234,11 @@ class Service:
         ]
         deadline = asyncio.get_running_loop().time() + self.limits.time_s
         return Asked(body.model, prompts, jobs, deadline, dropped)
+
+    @property
+    def answering(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return bool(self._clients)
 
     @contextmanager
     def admitted(self, jobs: int, client: str) -> Iterator[None]:

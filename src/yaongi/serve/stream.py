@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar, cast
@@ -14,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from yaongi.infer.engine import Event
 from yaongi.serve.answers import ChatAnswer, TextAnswer
-from yaongi.serve.refusals import JSON, Refusal
+from yaongi.serve.refusals import JSON, Refusal, as_json
 
 T = TypeVar("T")
 Events = AsyncIterator[tuple[int, Event]]
@@ -76,7 +75,7 @@ async def _lines(
 
 
 def _data(value: Any) -> bytes:
-    return f"data: {json.dumps(value, separators=(',', ':'), ensure_ascii=False)}\n\n".encode()
+    return b"data: " + as_json(value) + b"\n\n"
 
 
 class SSE(StreamingResponse):

@@ -89,7 +89,8 @@ def test_regenerating_keeps_the_earlier_answer_beside(chat: Chat) -> None:
 def test_only_what_was_chosen_is_sent(chat: Chat) -> None:
     chat.ask("하나")
     body = chat.server.asked[-1]
-    assert set(body) == {"model", "messages", "seed", "stream", "stream_options"}
+    assert set(body) == {"model", "messages", "temperature", "seed", "stream", "stream_options"}
+    assert body["temperature"] == 0.3, "the page's own, calmer than the API's"
     assert body["model"] == "yaongi-26m" and body["stream_options"] == {"include_usage": True}
     numbers = {"temperature": "0.7", "top_p": "0.9", "top_k": "40", "max_tokens": "64", "seed": "7"}
     chat.set(system="너는 고양이다.", **numbers)
@@ -97,9 +98,44 @@ def test_only_what_was_chosen_is_sent(chat: Chat) -> None:
     body = chat.server.asked[-1]
     assert {name: body[name] for name in numbers} == {k: float(v) for k, v in numbers.items()}
     assert body["messages"][0] == {"role": "system", "content": "너는 고양이다."}
-    chat.set(temperature="-3", top_k="")
+    chat.set(temperature="0", top_k="")
     chat.ask("셋")
-    assert not {"temperature", "top_k"} & set(chat.server.asked[-1]), "impossible: not sent"
+    assert chat.server.asked[-1]["temperature"] == 0 and "top_k" not in chat.server.asked[-1]
+
+
+def test_a_number_that_is_out_of_range_is_told_and_not_sent(chat: Chat) -> None:
+    chat.press("Settings")
+    temperature = chat.page.get_by_label("Temperature")
+    temperature.fill("9")
+    told = chat.page.get_by_role("dialog").get_by_role("alert")
+    expect(told).to_have_text("Temperature: a number from 0 to 2. Until then the default is taken.")
+    expect(temperature).to_have_attribute("aria-invalid", "true")
+    chat.page.get_by_label("Top-k").fill("1.5")
+    expect(told).to_contain_text("Top-k: a whole number from 0.")
+    temperature.fill("1")
+    expect(told).not_to_contain_text("Temperature")
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_role("status")).to_contain_text("Top-k: a whole number from 0.")
+    chat.ask("하나")
+    assert chat.server.asked[-1]["temperature"] == 1 and "top_k" not in chat.server.asked[-1]
+    chat.press("Settings")
+    expect(told).to_be_hidden()
+
+
+def test_what_is_written_while_an_answer_runs_is_kept_and_told(chat: Chat) -> None:
+    gate = threading.Event()
+    chat.server.says("하나", gate, "둘")
+    chat.write("세어 봐.")
+    expect(chat.text).to_have_text("하나")
+    chat.write("다음 질문")
+    expect(chat.page.get_by_role("status")).to_contain_text("The answer is still coming.")
+    expect(chat.page.locator("#prompt")).to_have_value("다음 질문")
+    gate.set()
+    chat.ended()
+    assert len(chat.server.asked) == 1
+    chat.page.press("#prompt", "Enter")
+    chat.ended()
+    assert chat.server.asked[-1]["messages"][-1]["content"] == "다음 질문"
 
 
 def test_thinking_is_folded_and_not_sent_back(chat: Chat) -> None:

@@ -87,5 +87,8 @@ def test_a_server_that_wants_a_key_gets_one(chat: Chat) -> None:
 
 def test_a_key_that_no_header_can_carry_is_told(chat: Chat) -> None:
     chat.set(key="비밀")
+    told = chat.page.get_by_role("dialog").get_by_role("alert")
+    expect(told).to_have_text("The server wants a valid API key.")
+    chat.page.keyboard.press("Escape")
     chat.ask("하나")
     expect(chat.answer.get_by_role("alert")).to_contain_text("wants a valid API key")

@@ -306,6 +306,14 @@ def test_other_machines_need_a_key(monkeypatch, key):
             run.serve(None, "x", host=host)
 
 
+@pytest.mark.parametrize("key", ["비밀키", "two words", "tab\there"])
+def test_a_key_no_client_can_send_is_refused_at_the_start(monkeypatch, key):
+    monkeypatch.setenv(run.KEY, key)
+    with pytest.raises(ConfigError, match="cannot send in a header") as refused:
+        run.serve(None, "x")
+    assert key not in str(refused.value)
+
+
 def test_where_every_interface_is_open_addresses_are_names():
     app = serving.application(host="0.0.0.0", host_names=["cat.example"], key="k")
     with serving.client(app) as client:

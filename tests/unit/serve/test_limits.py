@@ -11,7 +11,7 @@ import torch
 from serving import HELLO, NAME, wait_until
 
 from yaongi.api import Model
-from yaongi.core.errors import ArtifactError
+from yaongi.core.errors import ArtifactError, ConfigError
 from yaongi.infer.engine import Engine
 from yaongi.model.adapted import BASE
 from yaongi.serve.limits import Limits
@@ -319,7 +319,15 @@ def test_settings_a_request_leaves_out_are_the_models_own(tmp_path):
         own = served.chat(HELLO, temperature=0.7, top_k=3, **given)
         assert said() == said(temperature=None) == own
         assert said(temperature=0) == served.chat(HELLO, **given) != own
+    app = serving.application(served, sampling={"temperature": 0.0})  # before the model's own
+    with serving.client(app) as client:
+        [card] = client.get("/v1/models").json()["data"]
+        assert card["default_sampling_params"]["temperature"] == 0
+        assert card["chosen_sampling_params"] == ["temperature", "top_k"]
+        assert said() == served.chat(HELLO, **given)
+        assert said(temperature=0.7) == own
     with serving.client(serving.application()) as client:  # OpenAI's, where it has none
+        assert client.get("/v1/models").json()["data"][0]["chosen_sampling_params"] == []
         assert said() == served.chat(HELLO, temperature=1.0, **given) != own
 
 
@@ -327,3 +335,5 @@ def test_settings_of_a_model_that_are_out_of_range_are_told_before_anything_is_s
     (tmp_path / "generation_config.json").write_text('{"temperature": -1}')
     with pytest.raises(ArtifactError, match="generation_config"):
         serving.application(serving.model(path=tmp_path))
+    with pytest.raises(ConfigError, match="temperature"):
+        serving.application(sampling={"temperature": float("nan")})  # which passes any range

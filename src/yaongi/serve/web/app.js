@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 import { say } from "./i18n.js";
 import { layout } from "./layout.js";
 import { tell } from "./notice.js";
-import { Run } from "./run.js";
+import { calm, Run } from "./run.js";
 import { apiKey, followPageSettings, openSettings } from "./settings.js";
 import { drawList, exportAll, importFile } from "./sidebar.js";
 import { lasts, session } from "./storage.js";
@@ -114,7 +114,7 @@ async function answer(place) {
   const conversation = shown;
   const turn = conversation.turns[place];
   conversation.model = at("model").value;
-  const run = new Run(conversation, place, apiKey());
+  const run = new Run(conversation, place, { key: apiKey(), offered });
   const current = () => runs.get(conversation.id) === run; // not once it was deleted
   turn.shown = turn.answers.push(run.answer) - 1;
   runs.set(conversation.id, run);
@@ -130,7 +130,7 @@ async function answer(place) {
   runs.delete(conversation.id);
   keep(conversation);
   if (shown === conversation) draw();
-  if (!offered.length) findModels();
+  if (!offered.length && !run.answer.problem) findModels(); // a problem has its own way on
 }
 
 function stop() {
@@ -169,13 +169,13 @@ function begin() {
   input.focus();
 }
 
-function settings(focused) {
+function settings(focused, problem) {
   const changed = (settings) => {
     shown.settings = settings;
     if (shown.turns.length) keep(shown);
   };
-  const taken = offered.find((model) => model.id === at("model").value)?.defaults;
-  openSettings(shown.settings, { changed, focused, taken });
+  const model = offered.find(({ id }) => id === at("model").value);
+  openSettings(shown.settings, { changed, focused, problem, taken: model?.defaults, own: calm(model) });
 }
 
 async function findModels() {
@@ -184,7 +184,8 @@ async function findModels() {
   } catch (error) {
     offered = [];
     if (!(error instanceof ChatError)) throw error;
-    tell(problemText(error));
+    if (error.kind === "key") settings("key", problemText(error));
+    else tell(problemText(error));
   }
   drawFrame();
 }

@@ -1,4 +1,6 @@
 // The field one writes in: Enter sends, Shift+Enter breaks the line, and the button sends or stops.
+import { say } from "./i18n.js";
+import { tell } from "./notice.js";
 
 /** Wire the form. `send(text)` gets what was written, `stop()` is asked for while an answer runs. */
 export function composer({ send, stop }) {
@@ -11,7 +13,8 @@ export function composer({ send, stop }) {
   function submit(event) {
     event?.preventDefault();
     const text = prompt.value.trim();
-    if (isRunning || !text) return;
+    if (!text) return;
+    if (isRunning) return tell(say("stillAnswering")); // the text stays, to be sent then
     prompt.value = "";
     fit();
     send(text);

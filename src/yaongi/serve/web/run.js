@@ -4,7 +4,15 @@ import { Reader } from "./notice.js";
 import { createAnswer } from "./store.js";
 import { ChatError, answer as stream, models } from "./stream.js";
 
+// The API's default is OpenAI's 1, made for large models; small ones ramble there. 0 would answer the
+// same again and again.
+const CALM = { temperature: 0.3 };
 const SAVE_EVERY_MS = 2000; // a closed tab loses no more than this
+
+/** The page's own settings for a model: those that nobody chose for it. */
+export function calm(model) {
+  return Object.fromEntries(Object.entries(CALM).filter(([name]) => !model?.chosen.includes(name)));
+}
 
 /** The conversation before `place` as the server reads it, the system prompt first. */
 export function messages({ settings, turns }, place) {
@@ -19,11 +27,11 @@ export function messages({ settings, turns }, place) {
   return settings.system ? [{ role: "system", content: settings.system }, ...said] : said;
 }
 
-/** An answer for the turn at `place`. */
+/** An answer for the turn at `place`, by one of the `offered` models; none offered: ask the server. */
 export class Run {
-  constructor(conversation, place, key) {
+  constructor(conversation, place, { key, offered }) {
     const seed = conversation.settings.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000;
-    Object.assign(this, { conversation, place, key });
+    Object.assign(this, { conversation, place, key, offered });
     this.answer = createAnswer(conversation.model, seed); // with its seed it can be had again
     this.controller = new AbortController();
     this.reader = new Reader();
@@ -78,9 +86,12 @@ export class Run {
   async body() {
     const { conversation, answer } = this;
     const { system, ...sampling } = conversation.settings;
-    if (!conversation.model) [{ id: conversation.model }] = await models(this.key);
+    const offered = this.offered.length ? this.offered : await models(this.key);
+    conversation.model ||= offered[0].id;
     answer.model = conversation.model;
-    return { ...sampling, model: answer.model, seed: answer.seed, messages: messages(conversation, this.place) };
+    const own = calm(offered.find(({ id }) => id === answer.model));
+    const said = messages(conversation, this.place);
+    return { ...own, ...sampling, model: answer.model, seed: answer.seed, messages: said };
   }
 }
 

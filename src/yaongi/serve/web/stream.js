@@ -15,11 +15,18 @@ export const PROBLEMS = [
 const KINDS = { 401: "key", 413: "large", 429: "busy", 503: "unavailable" };
 const TOO_LONG = ["context_length_exceeded", "prompt_too_long"]; // codes
 
-/** The models that the server offers: {id, defaults}, the sampling settings it takes by itself. */
+/**
+ * The models that the server offers: {id, defaults, chosen}, the sampling settings it takes by itself,
+ * and the names of those that somebody chose for the model.
+ */
 export async function models(key) {
   const response = await request("v1/models", { headers: headers(key) });
   const { data } = await response.json();
-  return data.map((model) => ({ id: String(model.id), defaults: Object(model.default_sampling_params) }));
+  return data.map((model) => ({
+    id: String(model.id),
+    defaults: Object(model.default_sampling_params),
+    chosen: [].concat(model.chosen_sampling_params ?? []),
+  }));
 }
 
 /**
