@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
-from html import escape
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -19,7 +18,6 @@ from torch import Tensor
 from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.config import parse
 from yaongi.core.errors import (
-    CapabilityError,
     ConfigError,
     ShapeError,
     TokenizerError,
@@ -31,8 +29,7 @@ from yaongi.infer.engine import Engine, Event, Request
 from yaongi.infer.reader import PromptWeights, check_prompt_weights
 from yaongi.infer.rules import Generation, room_behind
 from yaongi.infer.runner import Runner
-from yaongi.interop.generation import folder_sampling, keys_sampling
-from yaongi.interop.gguf.header import read_header
+from yaongi.interop.generation import folder_sampling
 from yaongi.model.adapted import BASE
 from yaongi.model.count import count
 from yaongi.model.lm import LM, LMConfig
@@ -366,55 +363,3 @@ def _facts(model: Model) -> Facts:
         adapters=model.adapters,
         placed=f"{str(weights.dtype).removeprefix('torch.')}, {weights.device}",
     )
-
-
-class GGUFModel(Model):
-    """A GGUF that llama.cpp runs: ``generate``, ``chat`` and ``events`` are as in ``Model``."""
-
-    path: Path  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def __init__(self, runner: Runner, path: Path) -> None:
-        self.path = path
-        self.tokenizer = runner.tokenizer
-        self.context_len = runner.context_len
-        self.adapters = ()
-        self.compile_step, self.prompt_weights = False, None
-        self._runner = runner
-
-    def __repr__(self) -> str:
-        return _("{path}, run by llama.cpp; context {length}").format(
-            path=self.path, length=self.context_len
-        )
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>"
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "lm":
-            raise CapabilityError(
-                "llama.cpp keeps the network to itself: a GGUF only generates and chats."
-            )
-        raise AttributeError(name)
-
-    def events(self, prompt: Sequence[int], **settings: Any) -> Iterator[Event]:
-        """What follows a prompt of ids; see ``Model.events``."""
-        if settings.pop("adapter", None) is not None:
-            raise CapabilityError("A GGUF has no adapters.")
-        rules = parse(Generation, settings)
-        return self._runner.stream(Request(prompt, rules, rules.seed))
-
-    def runner(self, adapter: str = BASE, *, max_rows: int) -> Runner:
-        """The one there is; how much it runs at a time was said when it was loaded."""
-        return self._runner
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """The sampling settings in the file's keys."""
-        return keys_sampling(read_header(self.path).keys, self.path)
-
-    def using(self, adapter: str) -> AbstractContextManager[None]:
-        """Nothing: a GGUF has no adapters."""
-        return nullcontext()
-
-    def _engine_of(self, adapter: str) -> Any:
-        return self._runner

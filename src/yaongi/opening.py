@@ -8,11 +8,12 @@ from typing import Literal
 
 import torch
 
-from yaongi.api import GGUFModel, Model
+from yaongi.api import Model
 from yaongi.core.artifact import MANIFEST, open_artifact, unfinished
 from yaongi.core.errors import ArtifactError, CapabilityError, ConfigError
 from yaongi.core.i18n import translate as _
 from yaongi.core.install import program
+from yaongi.gguf_model import GGUFModel
 from yaongi.infer.reader import PromptWeights
 from yaongi.interop.llamacpp import LlamaCpp
 from yaongi.model.adapter_io import load_adapters

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from yaongi.api import GGUFModel, Model
+from yaongi.api import Model
 from yaongi.core.errors import CapabilityError
+from yaongi.gguf_model import GGUFModel
 from yaongi.serve.refusals import Refusal
 from yaongi.serve.schemas import (
     Body,
