@@ -375,8 +375,9 @@ class _Run:
         if steps < FEW_STEPS:
             log.warning(
                 translate(
-                    "Only {steps} steps of {seconds:.0f} s fit into the time: the model will have "
-                    "learnt next to nothing. Give more minutes, or a machine with less else to do.",
+                    "Steps that fit into the time: {steps}, of {seconds:.0f} s each. The model "
+                    "will have learnt next to nothing. Give more minutes, or a machine with less "
+                    "else to do.",
                     steps=steps,
                     seconds=step_s,
                 )

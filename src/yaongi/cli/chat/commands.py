@@ -35,7 +35,9 @@ def system(talk: Conversation, rest: str) -> str:
 
 def history(talk: Conversation, _rest: str) -> str:
     """All messages."""
-    return "\n\n".join(f"{m['role']}: {_said(m)}" for m in talk.messages()) or _("Nothing yet.")
+    who = {"system": _("system"), "user": _("user"), "assistant": _("assistant")}
+    said = [f"{who.get(m['role'], m['role'])}: {_said(m)}" for m in talk.messages()]
+    return "\n\n".join(said) or _("Nothing yet.")
 
 
 def _said(message: dict[str, object]) -> str:

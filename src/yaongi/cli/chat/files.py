@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yaongi.core.errors import DataError, YaongiError
+from yaongi.core.errors import DataError, YaongiError, os_reason
 from yaongi.core.files import write_bytes
 from yaongi.core.i18n import translate as _
 from yaongi.data.turns import BrokenRow, Turn, check, turns
@@ -86,8 +86,10 @@ def _messages(row: str, path: Path, place: int) -> list[Turn]:
         json.dumps(messages, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except RecursionError as error:
         raise _broken(path, place, _("it is nested too deeply")) from error
+    except UnicodeError as error:
+        raise _broken(path, place, _("it has half of a character")) from error
     except ValueError as error:
-        raise _broken(path, place, _("it is no JSON ({reason})", reason=error)) from error
+        raise _broken(path, place, _("it is no JSON")) from error
     except BrokenRow as error:
         raise _broken(path, place, error.reason) from error
     return messages
@@ -104,5 +106,5 @@ def _broken(path: Path, place: int, reason: str) -> DataError:
 
 
 def _unusable(path: Path, error: Exception) -> YaongiError:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return DataError("{path} cannot be used: {reason}", path=path, reason=reason or error)
+    reason = os_reason(error) if isinstance(error, OSError) else error
+    return DataError("{path} cannot be used: {reason}", path=path, reason=reason)
