@@ -198,7 +198,7 @@ def test_saving_never_overwrites_by_itself(
         ("/load good.jsonl 3", "there is no number 3"),
         ("/load good.jsonl eins", "'eins'"),
         ("/load good.jsonl " + "9" * 5000, "is no number of"),
-        ("/load half.jsonl", "surrogate"),
+        ("/load half.jsonl", "half of a character"),
         ("/load pipe.jsonl", "no ordinary file"),
         ("/load /dev/zero", "no ordinary file"),
         *(
