@@ -81,29 +81,21 @@ def load(
                 "A quantized model takes neither an adapter nor tables_on_host: write the adapter "
                 "into its model with yaongi merge and quantize that."
             )
-        lm = load_quantized(path, dtype=_dtype(dtype, where), device=where)
-        return Model(
-            lm,
-            open_tokenizer(path),
-            context_len=context_len or trained_len,
-            prompt_weights=prompt_weights,
-            compile_step=compile,
-            path=path,
+        lm, names = load_quantized(path, dtype=_dtype(dtype, where), device=where), ()
+    else:
+        lm = load_model(
+            path,
+            dtype=_dtype(dtype, where),
+            device=where,
+            verify=True,
+            tables_on_host=tables_on_host,
         )
-    lm = load_model(
-        path,
-        dtype=_dtype(dtype, where),
-        device=where,
-        verify=True,
-        tables_on_host=tables_on_host,
-    )
-    folders = [adapter] if isinstance(adapter, (str, Path)) else adapter
-    names = load_adapters(lm, path, [Path(folder) for folder in folders])
-    tokenizer, length = open_tokenizer(path), context_len or trained_len
+        folders = [adapter] if isinstance(adapter, (str, Path)) else adapter
+        names = load_adapters(lm, path, [Path(folder) for folder in folders])
     return Model(
         lm,
-        tokenizer,
-        context_len=length,
+        open_tokenizer(path),
+        context_len=context_len or trained_len,
         adapters=names,
         prompt_weights=prompt_weights,
         compile_step=compile,

@@ -9,15 +9,7 @@ import click
 
 import yaongi
 from yaongi.cli.console import emit
-from yaongi.cli.options import (
-    adapter_option,
-    compile_option,
-    context_option,
-    engine_option,
-    json_option,
-    prompt_weights_option,
-    sampling_options,
-)
+from yaongi.cli.options import adapter_option, json_option, opening_options, sampling_options
 from yaongi.cli.printable import printable
 from yaongi.core.i18n import translate as _
 
@@ -29,32 +21,19 @@ from yaongi.core.i18n import translate as _
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, help=_("The text to continue."))
 @adapter_option
-@engine_option
-@context_option
-@prompt_weights_option
-@compile_option
+@opening_options
 @sampling_options
 @json_option
 def command(
     model: Path,
     prompt: str,
     adapter: Path | None,
-    engine: str,
-    context_len: int | None,
-    prompt_weights: Any,
-    compile: Any,
+    opening: dict[str, Any],
     as_json: bool,
     **sampling: Any,
 ) -> None:
     """Print the continuation, streaming unless JSON was asked for."""
-    loaded = yaongi.load(
-        model,
-        adapter=adapter or (),
-        engine=engine,
-        context_len=context_len,
-        prompt_weights=prompt_weights,
-        compile=compile,
-    )
+    loaded = yaongi.load(model, adapter=adapter or (), **opening)
     if as_json:
         text = loaded.generate(prompt, **sampling)
         emit({"prompt": prompt, "text": text}, text, as_json=True)

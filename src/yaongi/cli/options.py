@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,32 +40,35 @@ adapter_option = click.option(
     help=_("An adapter of this model, made by yaongi lora."),
 )
 
-engine_option = click.option(
-    "--engine",
-    type=click.Choice(["auto", "yaongi", "llamacpp"]),
-    default="auto",
-    show_default=True,
-    help=_("What runs the model; auto takes llama.cpp for a .gguf file."),
-)
-context_option = click.option(
-    "--context-len",
-    type=click.IntRange(2),
-    help=_("The longest sequence, prompt included; the model's own if not given."),
-)
 
-prompt_weights_option = click.option(
-    "--prompt-weights",
-    type=click.Choice(["int8"]),
-    help=_("Keep an int4 model's matrices in 8 bits as well: prompts are read about twice as fast "
-           "on a CPU, in nearly three times the memory."),
-)  # fmt: skip
+def opening_options(function: Command) -> Command:
+    """How a model is opened to run: the command takes them as ``opening``, for ``yaongi.load``."""
+    options = {
+        "engine": click.option(
+            "--engine", type=click.Choice(["auto", "yaongi", "llamacpp"]), default="auto",
+            show_default=True,
+            help=_("What runs the model; auto takes llama.cpp for a .gguf file.")),
+        "context_len": click.option(
+            "--context-len", type=click.IntRange(2),
+            help=_("The longest sequence, prompt included; the model's own if not given.")),
+        "prompt_weights": click.option(
+            "--prompt-weights", type=click.Choice(["int8"]),
+            help=_("Keep an int4 model's matrices in 8 bits as well: prompts are read about twice "
+                   "as fast on a CPU, in nearly three times the memory.")),
+        "compile": click.option(
+            "--compile", is_flag=True,
+            help=_("Compile the model's steps for a CPU: a text that runs alone then comes faster, "
+                   "after up to minutes at the start.")),
+    }  # fmt: skip
 
-compile_option = click.option(
-    "--compile",
-    is_flag=True,
-    help=_("Compile the model's steps for a CPU: a text that runs alone then comes faster, after "
-           "up to minutes at the start."),
-)  # fmt: skip
+    @functools.wraps(function)
+    def gathered(**given: Any) -> Any:
+        return function(opening={name: given.pop(name) for name in options}, **given)
+
+    found: Command = gathered
+    for option in reversed(options.values()):
+        found = option(found)
+    return found
 
 
 def overflow_option(default: str) -> Callable[[Command], Command]:

@@ -8,13 +8,7 @@ from typing import Any
 import click
 
 import yaongi
-from yaongi.cli.options import (
-    compile_option,
-    context_option,
-    engine_option,
-    overflow_option,
-    prompt_weights_option,
-)
+from yaongi.cli.options import opening_options, overflow_option
 from yaongi.core.config import parse
 from yaongi.core.i18n import translate as _
 from yaongi.serve.limits import Limits
@@ -38,11 +32,8 @@ GGUF_ROWS = 4
     multiple=True,
     help=_("An adapter of this model, a model of its own to clients; repeatable."),
 )
-@engine_option
-@context_option
+@opening_options
 @overflow_option("error")
-@prompt_weights_option
-@compile_option
 @click.option("--temperature", type=click.FloatRange(0, 2),
               help=_("What a request gets that gives none; if not given, the model's own, or "
                      "OpenAI's 1. 0 always takes the most likely token."))  # fmt: skip
@@ -64,11 +55,8 @@ GGUF_ROWS = 4
 def command(
     model: Path,
     adapter: tuple[Path, ...],
-    engine: str,
-    context_len: int | None,
+    opening: dict[str, Any],
     overflow: str,
-    prompt_weights: Any,
-    compile: Any,
     temperature: float | None,
     name: str | None,
     host: str,
@@ -79,15 +67,7 @@ def command(
     time_s: float,
 ) -> None:
     """Load, announce the address, serve."""
-    loaded = yaongi.load(
-        model,
-        adapter=adapter,
-        engine=engine,
-        context_len=context_len,
-        prompt_weights=prompt_weights,
-        compile=compile,
-        max_rows=rows or GGUF_ROWS,
-    )
+    loaded = yaongi.load(model, adapter=adapter, max_rows=rows or GGUF_ROWS, **opening)
     called = name or model.resolve().name
     shown = f"[{host}]" if ":" in host else host
 

@@ -13,15 +13,7 @@ from yaongi.cli.chat.conversation import Conversation
 from yaongi.cli.chat.loop import chat
 from yaongi.cli.chat.prompt import piped, state_folder, typed
 from yaongi.cli.chat.screen import screen
-from yaongi.cli.options import (
-    adapter_option,
-    compile_option,
-    context_option,
-    engine_option,
-    overflow_option,
-    prompt_weights_option,
-    sampling_options,
-)
+from yaongi.cli.options import adapter_option, opening_options, overflow_option, sampling_options
 from yaongi.core.artifact import MANIFEST, open_artifact
 from yaongi.core.i18n import translate as _
 from yaongi.infer.context import Overflow
@@ -35,32 +27,19 @@ from yaongi.infer.context import Overflow
 @click.option("--system", help=_("System prompt."))
 @overflow_option(Overflow.DROP_OLDEST.value)
 @adapter_option
-@engine_option
-@context_option
-@prompt_weights_option
-@compile_option
+@opening_options
 @sampling_options
 def command(
     model: Path,
     system: str | None,
     overflow: str,
     adapter: Path | None,
-    engine: str,
-    context_len: int | None,
-    prompt_weights: Any,
-    compile: Any,
+    opening: dict[str, Any],
     **sampling: Any,
 ) -> None:
     """Run the loop."""
-    loaded = yaongi.load(
-        model,
-        adapter=adapter or (),
-        engine=engine,
-        context_len=context_len,
-        prompt_weights=prompt_weights,
-        compile=compile,
-    )
-    if compile:
+    loaded = yaongi.load(model, adapter=adapter or (), **opening)
+    if opening["compile"]:
         loaded.engine  # noqa: B018  (compiles now, not when somebody waits for an answer)
     if adapter is None and _only_continues(model):
         click.echo(
